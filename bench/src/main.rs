@@ -1,0 +1,2 @@
+//! The `realtime-bench` load generator.
+fn main() {}

@@ -1,0 +1,1 @@
+//! How bytes move: the thread-per-core runtime.

@@ -1,0 +1,2 @@
+//! HighPer Realtime: WebSocket channels over thread-per-core shards.
+#![forbid(unsafe_code)]

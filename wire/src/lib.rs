@@ -1,0 +1,3 @@
+//! What bytes mean: sans-IO protocols. Bytes in, events and bytes out; any split of the input gives the same events.
+//! Never opens a socket, never reads a clock, holds no unsafe code.
+#![forbid(unsafe_code)]
