@@ -1,0 +1,1 @@
+//! Application languages on top of a message transport: bytes to commands, events to bytes.

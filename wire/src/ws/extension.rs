@@ -1,0 +1,1 @@
+//! Negotiation of permessage-deflate (RFC 7692 section 7).

@@ -1,0 +1,1 @@
+//! The opening handshake, server and client side (RFC 6455 section 4).
