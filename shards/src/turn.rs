@@ -1,7 +1,6 @@
 //! One shard: the loop and its turns. Ties a driver, a logic and their shared state together. Knows when a slot
 //! begins and ends; never what its bytes mean.
 
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     }
 
     /// Takes a listening socket over and accepts from it.
-    pub fn listen(&mut self, listener: OwnedFd) -> std::io::Result<ListenerId> {
+    pub fn listen(&mut self, listener: D::Listener) -> std::io::Result<ListenerId> {
         let id = self.driver.listen(listener)?;
         self.driver.arm_accept(id);
         self.listeners.push(Listener { id, retry_at: None, backoff: ACCEPT_BACKOFF.0 });
@@ -75,19 +74,22 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     /// One turn; waits for at most `wait_max`, or as long as nothing is due.
     pub fn turn(&mut self, wait_max: Option<Duration>) -> std::io::Result<()> {
         self.wait(wait_max)?;
-        self.io.now = self.driver.now();
-        self.io.counters.turns += 1;
-        self.complete();
-        self.watch_sends();
-        self.take_messages();
-        self.fire_timers();
-        self.logic.on_turn(&mut self.io);
-        self.connect();
-        self.flush();
-        self.arm_starved();
-        self.accept_again();
-        let Self { driver, io, .. } = self;
-        io.mesh.ring_sleepers(|peer| driver.ring(peer));
+        self.work();
+        Ok(())
+    }
+
+    /// The first half of a turn, for a scheduler that owns time: how long the shard would wait now. Unless that
+    /// is [`Wait::Poll`] it sleeps from here on, and its peers ring for it, until [`Shard::wake`].
+    pub fn sleep(&mut self) -> Wait {
+        let wait = self.longest_wait(None);
+        if wait != Wait::Poll && self.io.mesh.may_sleep() { wait } else { Wait::Poll }
+    }
+
+    /// The other half: takes what is complete and works on it.
+    pub fn wake(&mut self) -> std::io::Result<()> {
+        self.io.mesh.awake();
+        self.driver.turn(Wait::Poll, &mut self.completions)?;
+        self.work();
         Ok(())
     }
 
@@ -104,6 +106,23 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     /// The shared state.
     pub fn io(&mut self) -> &mut Io<L::Conn, L::Message> {
         &mut self.io
+    }
+
+    /// Everything a turn does after it has waited.
+    fn work(&mut self) {
+        self.io.now = self.driver.now();
+        self.io.counters.turns += 1;
+        self.complete();
+        self.watch_sends();
+        self.take_messages();
+        self.fire_timers();
+        self.logic.on_turn(&mut self.io);
+        self.connect();
+        self.flush();
+        self.arm_starved();
+        self.accept_again();
+        let Self { driver, io, .. } = self;
+        io.mesh.ring_sleepers(|peer| driver.ring(peer));
     }
 
     fn wait(&mut self, wait_max: Option<Duration>) -> std::io::Result<()> {

@@ -8,7 +8,6 @@ pub mod epoll;
 pub mod sim;
 pub mod uring;
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -142,11 +141,14 @@ pub enum Wait {
 
 /// The kernel as one shard sees it.
 pub trait Driver {
+    /// What a listener is made of: a listening socket, or an address of the simulated network.
+    type Listener;
+
     /// The clock of this driver: real, or virtual under simulation.
     fn now(&mut self) -> Moment;
 
     /// Takes a listening socket over; accepting starts with [`Driver::arm_accept`].
-    fn listen(&mut self, listener: OwnedFd) -> std::io::Result<ListenerId>;
+    fn listen(&mut self, listener: Self::Listener) -> std::io::Result<ListenerId>;
 
     /// Accepts until [`Completion::AcceptEnded`].
     fn arm_accept(&mut self, listener: ListenerId);

@@ -1,9 +1,9 @@
-//! Waking a sleeping driver: by its eventfd from any thread, or by its ring from another ring. Never carries a
-//! message.
+//! Waking a sleeping driver: by its eventfd from any thread, by its ring from another ring, or by a flag that the
+//! simulated driver looks at. Never carries a message.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -55,40 +55,71 @@ const NO_RING: i32 = -1;
 /// A handle that wakes one driver. Cloneable and usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Waker {
-    event: Option<Arc<OwnedFd>>,
+    how: How,
+}
+
+#[derive(Clone, Debug)]
+enum How {
+    Nothing,
+    Event(Arc<OwnedFd>),
+    Flag(Arc<AtomicBool>),
 }
 
 impl Waker {
     /// A waker with an eventfd of its own.
     pub fn new() -> std::io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { event: Some(Arc::new(event)) })
+        Ok(Self { how: How::Event(Arc::new(event)) })
     }
 
-    /// A waker for drivers that never sleep, such as the simulated one.
+    /// A waker for drivers that never sleep.
     pub fn none() -> Self {
-        Self { event: None }
+        Self { how: How::Nothing }
+    }
+
+    /// A waker without a descriptor, for simulated drivers: their scheduler asks [`Waker::is_raised`].
+    pub fn flag() -> Self {
+        Self { how: How::Flag(Arc::new(AtomicBool::new(false))) }
     }
 
     /// Wakes the driver, now or when it next wants to sleep.
     pub fn wake(&self) {
-        if let Some(event) = &self.event {
-            // A full counter (EAGAIN) wakes as well; nothing else can fail on an eventfd we hold.
-            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+        match &self.how {
+            How::Nothing => {}
+            How::Event(event) => {
+                // A full counter (EAGAIN) wakes as well; nothing else can fail on an eventfd we hold.
+                let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+            }
+            How::Flag(raised) => raised.store(true, Ordering::Release),
+        }
+    }
+
+    /// Whether a waker made by [`Waker::flag`] was woken since its last reset.
+    pub fn is_raised(&self) -> bool {
+        match &self.how {
+            How::Nothing | How::Event(_) => false,
+            How::Flag(raised) => raised.load(Ordering::Acquire),
         }
     }
 
     /// The eventfd, for the driver to watch.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.event.as_ref().map(|event| event.as_fd())
+        match &self.how {
+            How::Nothing | How::Flag(_) => None,
+            How::Event(event) => Some(event.as_fd()),
+        }
     }
 
     /// Called by the driver after it was woken.
     pub fn reset(&self) {
-        if let Some(event) = &self.event {
-            let mut count = [0; 8];
-            // EAGAIN: another wake-up already read it.
-            let _ = rustix::io::read(event, &mut count);
+        match &self.how {
+            How::Nothing => {}
+            How::Event(event) => {
+                let mut count = [0; 8];
+                // EAGAIN: another wake-up already read it.
+                let _ = rustix::io::read(event, &mut count);
+            }
+            How::Flag(raised) => raised.store(false, Ordering::Release),
         }
     }
 }
