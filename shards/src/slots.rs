@@ -25,7 +25,7 @@ impl<T> Slots<T> {
         Self { chunks: Vec::new(), free: Vec::new(), used: 0, used_max }
     }
 
-    /// Entries in use.
+    /// Entries in use, reserved ones included.
     pub fn len(&self) -> usize {
         self.used
     }
@@ -40,7 +40,7 @@ impl<T> Slots<T> {
         self.used_max
     }
 
-    /// Names a free slot for [`Slots::fill`]; `None` at the limit. The slot stays free until it is filled.
+    /// Takes a slot for [`Slots::fill`]; `None` at the limit. Until it is filled its token finds nobody.
     pub fn reserve(&mut self) -> Option<Token> {
         if self.used >= self.used_max {
             return None;
@@ -48,19 +48,25 @@ impl<T> Slots<T> {
         if self.free.is_empty() {
             self.grow();
         }
-        let index = *self.free.last()?;
-        Some(Token {
-            index,
-            generation: self.chunks[index as usize / CHUNK][index as usize % CHUNK].generation,
-        })
+        let index = self.free.pop()?;
+        self.used += 1;
+        Some(Token { index, generation: self.slot_mut(index).generation })
     }
 
-    /// Puts `entry` into the slot that [`Slots::reserve`] has just named.
+    /// Puts `entry` into the slot that [`Slots::reserve`] has named.
     pub fn fill(&mut self, token: Token, entry: T) {
-        let index = self.free.pop();
-        assert_eq!(index, Some(token.index), "a slot is filled right after it was reserved");
-        self.slot_mut(token.index).entry = Some(entry);
-        self.used += 1;
+        let slot = self.slot_mut(token.index);
+        assert!(slot.entry.is_none() && slot.generation == token.generation, "a reserved slot is filled once");
+        slot.entry = Some(entry);
+    }
+
+    /// Gives a reserved slot back that will not be filled; its token is dead from here on.
+    pub fn unreserve(&mut self, token: Token) {
+        let slot = self.slot_mut(token.index);
+        assert!(slot.entry.is_none() && slot.generation == token.generation, "the slot is only reserved");
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        self.free.push(token.index);
+        self.used -= 1;
     }
 
     /// The entry, unless the slot was freed since the token was made.
@@ -138,6 +144,18 @@ mod tests {
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.free(first), None);
         assert_eq!(slots.get(second), Some(&"second"));
+    }
+
+    #[test]
+    fn a_reserved_slot_is_nobody_elses() {
+        let mut slots = Slots::new(2);
+        let reserved = slots.reserve().unwrap();
+        let other = put(&mut slots, "other");
+        assert_ne!(reserved.index, other.index);
+        assert_eq!(slots.reserve(), None, "a reserved slot counts");
+        slots.unreserve(reserved);
+        let again = put(&mut slots, "again");
+        assert_eq!((again.index, slots.get(reserved)), (reserved.index, None));
     }
 
     #[test]

@@ -193,7 +193,10 @@ impl<D: Driver, L: Logic> Shard<D, L> {
                 io.counters.panics += 1;
                 None
             });
-        let Some(conn) = conn else { return self.driver.discard(socket) };
+        let Some(conn) = conn else {
+            self.io.slots.unreserve(token);
+            return self.driver.discard(socket);
+        };
         self.io.slots.fill(token, Entry::new(conn, socket, Tick::at(self.io.now)));
         self.driver.adopt(token, socket);
         self.arm_receive(token, Receive::Stream);
