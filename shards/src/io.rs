@@ -62,6 +62,8 @@ impl Flags {
     pub const FLUSH_AND_CLOSE: Self = Self(1 << 6);
     /// Close now.
     pub const CLOSE_NOW: Self = Self(1 << 7);
+    /// The logic has asked to close: nothing more is heard of the slot.
+    pub const CLOSE_WANTED: Self = Self::FLUSH_AND_CLOSE.or(Self::CLOSE_NOW);
     /// The sending direction is ended; waiting for the peer's end.
     pub const LINGERING: Self = Self(1 << 8);
     /// The driver was told to close.
@@ -89,7 +91,7 @@ impl Flags {
         self.0 &= !flag.0;
     }
 
-    pub fn or(self, other: Self) -> Self {
+    pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
@@ -277,6 +279,9 @@ impl<C, M> Io<C, M> {
     /// Sets the one deadline of a connection, replacing the one before; see [`crate::Logic::on_deadline`].
     pub fn arm(&mut self, slot: SlotId, at: Moment) {
         let Some(entry) = self.slots.get_mut(slot.token) else { return };
+        if entry.flags.has(Flags::CLOSE_WANTED) {
+            return;
+        }
         let latest = self.now + Tick::SPAN_MAX;
         entry.deadline = Tick::at_or_after(at.min(latest));
         entry.flags.set(Flags::DEADLINE);
@@ -297,6 +302,7 @@ impl<C, M> Io<C, M> {
             Close::AfterFlush => Flags::FLUSH_AND_CLOSE,
             Close::Now => Flags::CLOSE_NOW,
         });
+        entry.flags.clear(Flags::DEADLINE);
         if !entry.flags.has(Flags::DIRTY) {
             entry.flags.set(Flags::DIRTY);
             self.dirty.push(slot.token);

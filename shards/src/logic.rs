@@ -81,7 +81,8 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Close {
     /// Send what is queued, end the sending direction, wait for the peer to do the same, at most
-    /// [`Limits::linger`]; then close. The peer gets everything that was written.
+    /// [`Limits::linger`]; then close. The peer gets everything that was written. An outgoing connection that is
+    /// still being made is dropped.
     AfterFlush,
     /// At once; what is queued is lost.
     Now,

@@ -56,7 +56,10 @@ impl<T> Slots<T> {
     /// Puts `entry` into the slot that [`Slots::reserve`] has named.
     pub fn fill(&mut self, token: Token, entry: T) {
         let slot = self.slot_mut(token.index);
-        assert!(slot.entry.is_none() && slot.generation == token.generation, "a reserved slot is filled once");
+        assert!(
+            slot.entry.is_none() && slot.generation == token.generation,
+            "a reserved slot is filled once"
+        );
         slot.entry = Some(entry);
     }
 

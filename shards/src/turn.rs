@@ -68,7 +68,8 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         while !self.io.stopping {
             self.turn(None)?;
         }
-        Ok(())
+        // What the last turn sent and rang may still wait in the driver to be submitted.
+        self.turn(Some(Duration::ZERO))
     }
 
     /// One turn; waits for at most `wait_max`, or as long as nothing is due.
@@ -126,20 +127,22 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     }
 
     fn wait(&mut self, wait_max: Option<Duration>) -> std::io::Result<()> {
-        let spin_until = self.driver.now() + self.io.limits.spin;
-        loop {
-            let wait = if self.driver.now() < spin_until { Wait::Poll } else { self.longest_wait(wait_max) };
-            let sleeps = wait != Wait::Poll && self.io.mesh.may_sleep();
-            let result = self.driver.turn(if sleeps { wait } else { Wait::Poll }, &mut self.completions);
-            if sleeps {
-                self.io.mesh.awake();
-            }
-            result?;
-            let spinning = !sleeps && wait == Wait::Poll && self.driver.now() < spin_until;
-            if !spinning || !self.completions.is_empty() || self.io.mesh.has_messages() {
-                return Ok(());
+        let longest = self.longest_wait(wait_max);
+        if longest != Wait::Poll && !self.io.limits.spin.is_zero() {
+            let until = self.driver.now() + self.io.limits.spin;
+            while self.driver.now() < until {
+                self.driver.turn(Wait::Poll, &mut self.completions)?;
+                if !self.completions.is_empty() || self.io.mesh.has_messages() {
+                    return Ok(());
+                }
             }
         }
+        if longest == Wait::Poll || !self.io.mesh.may_sleep() {
+            return self.driver.turn(Wait::Poll, &mut self.completions);
+        }
+        let result = self.driver.turn(longest, &mut self.completions);
+        self.io.mesh.awake();
+        result
     }
 
     fn longest_wait(&mut self, wait_max: Option<Duration>) -> Wait {
@@ -209,10 +212,15 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         if entry.flags.has(Flags::CLOSING) {
             return self.free_if_done(token);
         }
-        let slot = self.slot(token);
-        self.guard(slot, |logic, io| logic.on_connected(io, slot, result));
+        if !entry.flags.has(Flags::CLOSE_WANTED) {
+            let slot = self.slot(token);
+            self.guard(slot, |logic, io| logic.on_connected(io, slot, result));
+        }
         match result {
-            Ok(()) => self.arm_receive(token, Receive::Stream),
+            Ok(()) => {
+                self.arm_receive(token, Receive::Stream);
+                self.mark_dirty(token); // What was written before there was a connection.
+            }
             Err(_) => self.close_now(token),
         }
     }
@@ -222,13 +230,13 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         let tick = Tick::at(self.io.now);
         let busy = entry.received.until(tick) < REST_TICKS;
         entry.received = tick;
+        entry.flags.clear(Flags::RESTING);
         if !armed {
-            entry.flags.clear(Flags::RECEIVING.or(Flags::RESTING));
-            entry.flags.clear(Flags::CANCELLING);
+            entry.flags.clear(Flags::RECEIVING.or(Flags::CANCELLING));
         }
         self.io.counters.receives += 1;
         self.io.counters.bytes_in += u64::from(buffer.len);
-        if entry.conn.is_some() && !entry.flags.has(Flags::FLUSH_AND_CLOSE.or(Flags::CLOSE_NOW)) {
+        if entry.conn.is_some() && !entry.flags.has(Flags::CLOSE_WANTED) {
             let slot = self.slot(token);
             let Self { driver, logic, io, .. } = self;
             let bytes = driver.bytes(buffer);
@@ -238,6 +246,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         }
         if !armed {
             self.arm_receive(token, if busy { Receive::Stream } else { Receive::Rest });
+            self.free_if_done(token);
         }
     }
 
@@ -299,8 +308,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     /// The network ended the connection: tell the logic, then close.
     fn ended(&mut self, token: Token, end: End) {
         let Some(entry) = self.io.slots.get_mut(token) else { return };
-        let told = entry.flags.has(Flags::FLUSH_AND_CLOSE.or(Flags::CLOSE_NOW));
-        if entry.conn.is_some() && !told {
+        if entry.conn.is_some() && !entry.flags.has(Flags::CLOSE_WANTED) {
             let slot = self.slot(token);
             self.guard(slot, |logic, io| logic.on_end(io, slot, end));
         }
@@ -364,7 +372,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         }
         self.let_rest(token, now);
         let Some(entry) = self.io.slots.get_mut(token) else { return };
-        if entry.flags.has(Flags::DEADLINE) && entry.deadline.is_due(now) && entry.conn.is_some() {
+        if entry.flags.has(Flags::DEADLINE) && entry.deadline.is_due(now) {
             entry.flags.clear(Flags::DEADLINE);
             let slot = self.slot(token);
             self.guard(slot, |logic, io| logic.on_deadline(io, slot));
@@ -395,8 +403,10 @@ impl<D: Driver, L: Logic> Shard<D, L> {
             match result {
                 Ok(socket) => entry.socket = socket,
                 Err(error) => {
-                    let slot = self.slot(token);
-                    self.guard(slot, |logic, io| logic.on_connected(io, slot, Err(error)));
+                    if !entry.flags.has(Flags::CLOSE_WANTED) {
+                        let slot = self.slot(token);
+                        self.guard(slot, |logic, io| logic.on_connected(io, slot, Err(error)));
+                    }
                     self.free(token);
                 }
             }
@@ -418,17 +428,14 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     fn flush_one(&mut self, token: Token) {
         let Some(entry) = self.io.slots.get_mut(token) else { return };
         entry.flags.clear(Flags::DIRTY);
-        if entry.flags.has(Flags::CLOSING.or(Flags::LINGERING).or(Flags::CONNECTING)) {
-            return;
-        }
-        if entry.flags.has(Flags::CLOSE_NOW) {
+        let unmade = entry.flags.has(Flags::CONNECTING) && entry.flags.has(Flags::CLOSE_WANTED);
+        if entry.flags.has(Flags::CLOSE_NOW) || unmade {
             return self.close_now(token);
         }
         if entry.flags.has(Flags::FLUSH_AND_CLOSE) {
             entry.conn = None;
-            entry.flags.clear(Flags::DEADLINE);
         }
-        if entry.flags.has(Flags::SENDING) {
+        if entry.flags.has(Flags::CLOSING.or(Flags::LINGERING).or(Flags::CONNECTING).or(Flags::SENDING)) {
             return;
         }
         if let Some(frame) = self.io.tx.take(&mut entry.outbox) {
@@ -463,7 +470,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
             return;
         }
         entry.flags.set(Flags::CLOSING);
-        entry.flags.clear(Flags::DEADLINE);
+        entry.flags.clear(Flags::DEADLINE.or(Flags::STALL).or(Flags::LINGERING));
         entry.conn = None;
         let socket = entry.socket;
         self.io.tx.drop_waiting(&mut entry.outbox);

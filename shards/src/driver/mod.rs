@@ -180,7 +180,7 @@ pub trait Driver {
     /// Ends the sending direction; no completion follows.
     fn shutdown(&mut self, token: Token, socket: Socket);
 
-    /// Cancels what is in flight and closes. The final completions of receive and send and
+    /// Cancels what is in flight and closes. The final completions of receive, send and connect and
     /// [`Completion::Closed`] follow in any order; the slot ends with the last of them.
     fn close(&mut self, token: Token, socket: Socket);
 
