@@ -69,6 +69,13 @@ impl Tick {
         Self(moment.as_nanos().div_ceil(Self::LENGTH.as_nanos() as u64) as u32)
     }
 
+    /// The time from `now` until this tick begins; zero if it has begun.
+    pub fn begins_after(self, now: Moment) -> Duration {
+        let begun = now.as_nanos() % Self::LENGTH.as_nanos() as u64;
+        let span = Self::LENGTH * Self::at(now).until(self).max(0) as u32;
+        span.saturating_sub(Duration::from_nanos(begun))
+    }
+
     /// Ticks from `self` until `later`; negative if `later` has passed.
     pub fn until(self, later: Self) -> i32 {
         later.0.wrapping_sub(self.0) as i32
@@ -81,5 +88,23 @@ impl Tick {
 
     pub(crate) fn plus(self, ticks: u32) -> Self {
         Self(self.0.wrapping_add(ticks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_begins_neither_early_nor_late() {
+        for nanos in [0, 1, 3_999_999, 4_000_000, 4_000_001, 17_179_869_183_999_999] {
+            let now = Moment::from_nanos(nanos);
+            for ticks in [1, 2, 250, 100_000] {
+                let tick = Tick::at(now).plus(ticks);
+                let begins = now + tick.begins_after(now);
+                assert_eq!((Tick::at(begins), Tick::at_or_after(begins)), (tick, tick), "{nanos} + {ticks}");
+            }
+            assert_eq!(Tick::at(now).begins_after(now), Duration::ZERO);
+        }
     }
 }

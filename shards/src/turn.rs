@@ -146,12 +146,12 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     }
 
     fn longest_wait(&mut self, wait_max: Option<Duration>) -> Wait {
-        if self.io.stopping || !self.io.dirty.is_empty() || self.io.mesh.has_messages() {
+        let work = !self.io.dirty.is_empty() || self.io.mesh.has_messages();
+        if self.io.stopping || work {
             return Wait::Poll;
         }
         let now = self.driver.now();
-        let tick = Tick::at(now);
-        let timer = self.io.wheel.next().map(|next| Tick::LENGTH * tick.until(next).max(0) as u32);
+        let timer = self.io.wheel.next().map(|next| next.begins_after(now));
         let retry =
             self.listeners.iter().filter_map(|listener| listener.retry_at).map(|at| at.since(now)).min();
         match timer.into_iter().chain(retry).chain(wait_max).min() {
