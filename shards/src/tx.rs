@@ -118,8 +118,13 @@ impl Tx {
         }
     }
 
-    /// Appends a frame. At `limit` bytes it is refused; an empty outbox takes one frame of any size.
+    /// Appends a frame. At `limit` bytes it is refused; an empty outbox takes one frame of any size. An empty frame
+    /// is not sent.
     pub fn push(&mut self, outbox: &mut Outbox, frame: Frame, limit: usize) -> Result<(), OutboxFull> {
+        if frame.is_empty() {
+            self.recycle(frame);
+            return Ok(());
+        }
         if outbox.bytes() + frame.len() > limit && outbox.bytes > 0 {
             self.recycle(frame);
             return Err(OutboxFull);
@@ -147,9 +152,8 @@ impl Tx {
             return Ok(());
         }
         let frame = self.frame(write);
-        self.owe(outbox, frame.len());
-        self.append(outbox, frame);
-        Ok(())
+        // The limit was looked at already; nothing written is nothing to send.
+        self.push(outbox, frame, usize::MAX)
     }
 
     /// Takes the next frame to send: the first one, or several small ones put together.
@@ -290,6 +294,14 @@ mod tests {
         tx.write(&mut one, 1024, |out| out.extend_from_slice(b"!")).unwrap();
         assert_eq!(sent(&mut tx, &mut one), [b"news!".to_vec()]);
         assert_eq!(sent(&mut tx, &mut two), [b"news".to_vec()]);
+    }
+
+    #[test]
+    fn nothing_written_is_nothing_sent() {
+        let (mut tx, mut outbox) = (Tx::new(), Outbox::new());
+        tx.write(&mut outbox, 1024, |_| {}).unwrap();
+        tx.push(&mut outbox, Frame::from(Vec::new()), 1024).unwrap();
+        assert_eq!(sent(&mut tx, &mut outbox), Vec::<Vec<u8>>::new());
     }
 
     #[test]
