@@ -256,7 +256,7 @@ impl<C, M> Io<C, M> {
     pub fn open(&mut self, slot: SlotId) -> Option<Open<'_, C>> {
         let limit = self.limits.outbox_bytes_max;
         let entry = self.slots.get_mut(slot.token)?;
-        Some(open(slot.token, entry, &mut self.tx, &mut self.dirty, limit)?)
+        open(slot.token, entry, &mut self.tx, &mut self.dirty, limit)
     }
 
     /// As [`Io::open`], by slot index: for lists of subscribers that are kept exact by whoever ends connections.
