@@ -146,7 +146,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     }
 
     fn longest_wait(&mut self, wait_max: Option<Duration>) -> Wait {
-        let work = !self.io.dirty.is_empty() || self.io.mesh.has_messages();
+        let work = !self.io.dirty.is_empty() || !self.io.connects.is_empty() || self.io.mesh.has_messages();
         if self.io.stopping || work {
             return Wait::Poll;
         }
@@ -411,6 +411,8 @@ impl<D: Driver, L: Logic> Shard<D, L> {
                 }
             }
         }
+        // A logic that was told "failed" may have asked again meanwhile: that is for the next turn.
+        connects.append(&mut self.io.connects);
         self.io.connects = connects;
     }
 
