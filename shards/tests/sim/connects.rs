@@ -70,7 +70,7 @@ fn without_descriptors_a_connect_fails_at_once_and_may_be_tried_again() {
     });
     out.shards[0].io().connect(PORT, None, 0).unwrap();
     out.until("three have failed", |_| results.borrow().len() == 3);
-    assert_eq!(*results.borrow(), [Err(Errno::MFILE); 3]);
+    assert_eq!(*results.borrow(), [Err(Errno::NFILE); 3]);
     out.expect_empty();
 }
 

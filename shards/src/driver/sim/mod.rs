@@ -244,7 +244,7 @@ impl Driver for Sim {
         let mut kernel = self.world.kernel();
         let state = &mut kernel.shards[self.index as usize];
         if state.sockets >= state.sockets_max {
-            return Err(Errno::MFILE);
+            return Err(Errno::NFILE);
         }
         state.sockets += 1;
         let to = if kernel.draw(Fault::ConnectFails) {
