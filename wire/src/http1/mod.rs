@@ -20,6 +20,7 @@ pub use refusal::Refusal;
 pub use response::{Connection, Response, Status, refuse};
 
 pub(crate) use fields::is_token_list_with;
+pub(crate) use response::push_field;
 pub(crate) use syntax::is_token;
 
 /// What one request may cost. One value serves every connection of a shard.

@@ -113,7 +113,10 @@ impl Syntax {
     fn target(&mut self, bytes: &[u8], at: &mut usize) -> Result<Option<Mark>, Refusal> {
         let len = run(&bytes[*at..], TARGET);
         self.target_left = self.target_left.checked_sub(len).ok_or(Refusal::TargetTooLong)?;
-        self.space_behind(bytes, at, len, Refusal::Target, State::Version(0), Mark::Target)
+        // A line that ends here is a request of HTTP/0.9.
+        let is_09 = bytes.get(*at + len) == Some(&b'\r');
+        let refusal = if is_09 { Refusal::Version } else { Refusal::Target };
+        self.space_behind(bytes, at, len, refusal, State::Version(0), Mark::Target)
     }
 
     fn space_behind(
