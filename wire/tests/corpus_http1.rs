@@ -1,5 +1,6 @@
 //! The llhttp corpus gets the verdicts of a strict server, whole and split. Origin and meaning: `data/README.md`.
 #![allow(clippy::print_stdout, reason = "deviations are listed for the reader of a failed run")]
+#![allow(clippy::unwrap_used, reason = "a corpus of another form is a failed test")]
 
 use base64::Engine as _;
 use highper_wire::http1::{Event, Limits, Reader, Refusal, Stage, Status};

@@ -31,6 +31,14 @@ fn other_protocols() {
 }
 
 #[test]
+fn methods_for_others_are_refused_in_a_head_that_is_otherwise_in_order() {
+    for (method, refusal) in [("CONNECT", Refusal::Connect), ("PRI", Refusal::Http2)] {
+        let head = format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(refusal_of(head.as_bytes()), Some(refusal));
+    }
+}
+
+#[test]
 fn request_lines() {
     is_refused_by_its_last_byte(b"GET  ", Refusal::Target);
     is_refused_by_its_last_byte(b"GET \n", Refusal::BareLf);

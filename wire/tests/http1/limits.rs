@@ -63,6 +63,9 @@ fn h4_header_count() {
     }
     let status = Status::RequestHeaderFieldsTooLarge;
     is_refused(&limits, &head_with_fields(101), Refusal::TooManyFields, status);
+    let few = Limits { headers_max: 4, ..Limits::default() };
+    passes(&few, &head_with_fields(4));
+    is_refused(&few, &head_with_fields(5), Refusal::TooManyFields, status);
     let larger = Limits { head_bytes_max: 65_536, ..Limits::default() };
     is_refused(&larger, &head_with_fields(2000), Refusal::TooManyFields, status);
 }
