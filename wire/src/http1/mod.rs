@@ -17,7 +17,7 @@ pub use fields::tokens;
 pub use head::{BodyKind, FieldIter, Head, Version};
 pub use reader::{Event, Reader, Stage};
 pub use refusal::Refusal;
-pub use response::{Connection, Response, Status, refuse};
+pub use response::{CONTINUE, Connection, Response, Status, refuse};
 
 pub(crate) use fields::is_token_list_with;
 pub(crate) use response::push_field;

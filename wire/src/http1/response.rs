@@ -98,6 +98,9 @@ pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The interim answer to a head that [expects it](super::Head::expects_continue) (RFC 9110 §15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// True when `value` cannot end its line (RFC 9110 §5.5).
 pub(crate) fn is_field_value(value: &str) -> bool {
     value.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control())
