@@ -33,7 +33,7 @@ pub enum Refusal {
     /// The request line does not end in `HTTP/` digit `.` digit.
     #[error("request line has no HTTP version")]
     Version,
-    /// A version other than 1.0 and 1.1.
+    /// A version other than 1.0 and 1.1, or of another protocol.
     #[error("HTTP version is neither 1.0 nor 1.1")]
     VersionUnsupported,
     /// LF without CR. RFC 9112 §2.2 lets a server accept it; request smuggling lives on that.

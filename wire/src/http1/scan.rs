@@ -31,7 +31,7 @@ pub(super) fn whole(limits: &Limits, input: &[u8]) -> Option<Layout> {
         return None;
     }
     check_method(method.as_bytes()).ok()?;
-    target::check(method, target).ok()?;
+    target::check(target).ok()?;
     let version = if request.version? == 0 { Version::Http10 } else { Version::Http11 };
     let mut framing = Framing::new(version);
     for field in fields {
@@ -102,9 +102,8 @@ impl HeadScan {
     fn on_target(&mut self, window: &[u8]) -> Result<(), Refusal> {
         let target_at = self.method_len + 1;
         self.target_len = self.at - 1 - target_at;
-        let method = str::from_utf8(&window[..self.method_len]).map_err(|_| Refusal::Method)?;
         let target = str::from_utf8(&window[target_at..self.at - 1]).map_err(|_| Refusal::Target)?;
-        target::check(method, target)
+        target::check(target)
     }
 
     fn finish(&mut self, limits: &Limits) -> Result<Layout, Refusal> {

@@ -149,6 +149,8 @@ impl Syntax {
                 return Err(Refusal::VersionUnsupported);
             }
             (0..MINOR_AT, _) if byte == VERSION[seen] => State::Version(seen + 1),
+            // Another protocol of the same form, such as RTSP/1.0: understood, and not spoken here.
+            (0, b'A'..=b'Z') => return Err(Refusal::VersionUnsupported),
             (_, _) => return Err(Refusal::Version),
         };
         *at += 1;

@@ -45,12 +45,11 @@ fn request_lines() {
     is_refused_by_its_last_byte(b"GET ?", Refusal::Target);
     is_refused_by_its_last_byte(b"GET /\x7f", Refusal::Target);
     is_refused_by_its_last_byte(b"GET /\xc3", Refusal::Target);
-    is_refused_by_its_last_byte(b"GET * ", Refusal::Target);
     is_refused_by_its_last_byte(b"GET http:/x ", Refusal::Target);
     is_refused_by_its_last_byte(b"GET http://u@h/ ", Refusal::Target);
     is_refused_by_its_last_byte(b"GET /\r", Refusal::Version);
     is_refused_by_its_last_byte(b"GET / \r", Refusal::Version);
-    is_refused_by_its_last_byte(b"GET / I", Refusal::Version);
+    is_refused_by_its_last_byte(b"GET / I", Refusal::VersionUnsupported);
     is_refused_by_its_last_byte(b"GET / h", Refusal::Version);
     is_refused_by_its_last_byte(b"GET / HTTP/2", Refusal::VersionUnsupported);
     is_refused_by_its_last_byte(b"GET / HTTP/0", Refusal::VersionUnsupported);
