@@ -1,0 +1,75 @@
+//! The native dialect: JSON objects in text messages, one command or event each. Bytes to [`Request`], events to
+//! bytes. Never keeps state: who is in which channel, and who may do what, is the server's business.
+//!
+//! The fields of an object may stand in any order, fields that are not listed here are ignored, a listed field given
+//! twice is refused. `id` is a string or number of at most 64 bytes that the client chooses; every answer to a command
+//! repeats it exactly as it was written (`null` is as good as no id).
+//!
+//! # What a client sends
+//! | `type` | fields | what it does | answer |
+//! |---|---|---|---|
+//! | `join` | `channel` | subscribes the connection; again is harmless | `joined` |
+//! | `leave` | `channel` | ends the subscription | `left` |
+//! | `publish` | `channel`, `data` | sends `data` to all in the channel, the sender too if it joined; joining is not required | `ack` |
+//! | `broadcast` | `data` | sends `data` to every connection; off unless `REALTIME_CLIENT_BROADCAST=true` | `ack` |
+//! | `to_users` | `users`, `data` | sends `data` to every connection of 1 to 256 users; off as `broadcast` is | `ack` |
+//! | `ping` | | measures the way to the server and back | `pong` |
+//!
+//! ```json
+//! {"type":"publish","channel":"chat","data":{"text":"hi"},"id":7}
+//! ```
+//! A channel is named by 1 to 255 printable ASCII characters without spaces ([`check`](super::channel::check)), a user
+//! by 1 to 255 bytes. `data` is any JSON, `null` included; it may be left out nowhere. An `ack` is sent only for a
+//! command that has an `id`; errors are always sent. A command that is answered by an error has had no effect.
+//!
+//! # What the server sends
+//! | `type` | fields | when |
+//! |---|---|---|
+//! | `welcome` | `connection`, `shard`, `heartbeat` | first, once: the connection's name, the shard that serves it, seconds between the server's pings |
+//! | `joined` | `channel`, `epoch`, `offset` | answer to `join`: publications after `offset` will come |
+//! | `left` | `channel` | answer to `leave`, or the server ended the subscription (then without `id`) |
+//! | `message` | `channel`, `offset`, `data`, `from` | a publication; offsets rise by one within an epoch |
+//! | `broadcast` | `data`, `from` | something sent to everyone |
+//! | `user_message` | `data`, `from` | something sent to this connection's user |
+//! | `ack` | | the command was carried out; with `offset` where the publication's place is known |
+//! | `pong` | | answer to `ping` |
+//! | `gap` | `channel`, `epoch`, `offset` | publications up to `offset` were lost for this connection; what follows is complete again |
+//! | `closing` | `code`, `reason` | last, before the close frame with the same code; with `reconnect_ms` if the client should come back, and after how long |
+//! | `error` | `code`, `message` | a command failed (table below) |
+//!
+//! ```json
+//! {"type":"message","channel":"chat","offset":42,"data":{"text":"hi"},"from":"0-1f"}
+//! ```
+//! `data` is what the publisher sent, byte for byte: white space, escapes and digits are kept. `from` is the
+//! publisher's connection, or empty if the server itself published. `epoch` names a life of the channel's numbering:
+//! if it changes, offsets start anew. The fields of `message` come in this order and without white space between them.
+//! Clients ignore types and fields they do not know.
+//!
+//! # Error codes
+//! The codes are stable; the message is English for the developer and may change.
+//!
+//! | `code` | meaning |
+//! |---|---|
+//! | `bad_json` | the text is not one JSON object (RFC 8259; half a surrogate pair is refused too) |
+//! | `too_deep` | more than 32 objects and arrays inside one another; the server closes with 1008 |
+//! | `bad_request` | a field is missing, of the wrong kind, out of range or given twice; the message names it |
+//! | `unknown_type` | there is no such command |
+//! | `bad_channel` | the channel's name breaks the rule |
+//! | `not_joined` | the connection is not in the channel it wants to leave |
+//! | `too_many_channels` | the connection is in as many channels as one may join |
+//! | `forbidden` | the command is switched off, or the connection has no permission for it |
+//! | `rate_limited` | the connection sends more messages than its rate allows; this one was dropped |
+//! | `try_again` | a queue inside the server is full and nothing was done: send the same again, later |
+//! | `too_large` | the data is larger than the channel accepts |
+//! | `internal` | the server's own fault |
+//!
+//! `bad_json` and `too_deep` have no `id`: what cannot be read has none.
+
+mod event;
+mod request;
+
+pub use event::{
+    ack, broadcast, broadcast_len, closing, error, gap, joined, left, message, message_len, pong,
+    user_message, user_message_len, welcome,
+};
+pub use request::{BadRequest, Command, ID_LEN_MAX, Request, USER_LEN_MAX, USERS_MAX, Users, parse};

@@ -1,0 +1,265 @@
+//! What a client of the native dialect asks: one text message to one [`Request`] that borrows from it.
+//! Never copies data, never allocates unless a name is written with escapes, never repeats the text in an error.
+
+use std::borrow::Cow;
+
+use crate::dialect::ErrorCode;
+use crate::dialect::channel::{self, BadChannel, CHANNEL_LEN_MAX};
+use crate::dialect::scan::{Elements, Fault, Members, ScanError, Value};
+
+/// Bytes of the longest `id`, quotes included: room for a UUID in quotes, and the answer stays small.
+pub const ID_LEN_MAX: usize = 64;
+
+/// Users one `to_users` may name: each is a publication of its own, so one command cannot fill a lane of the mesh.
+pub const USERS_MAX: usize = 256;
+
+/// Bytes of the longest user name, the same as of a channel's name: a user has a channel.
+pub const USER_LEN_MAX: usize = CHANNEL_LEN_MAX;
+
+/// One message of a client.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The client's mark, a JSON string or number of at most [`ID_LEN_MAX`] bytes as sent; the answer repeats it.
+    pub id: Option<&'a [u8]>,
+    /// What to do.
+    pub command: Command<'a>,
+}
+
+/// What a client can ask for. Channels passed [`channel::check`]; `data` is checked JSON as sent.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are the dialect's, documented in its table")]
+pub enum Command<'a> {
+    /// Subscribe the connection.
+    Join { channel: Cow<'a, str> },
+    /// End a subscription.
+    Leave { channel: Cow<'a, str> },
+    /// Send to all in a channel.
+    Publish { channel: Cow<'a, str>, data: &'a [u8] },
+    /// Send to every connection.
+    Broadcast { data: &'a [u8] },
+    /// Send to all connections of some users.
+    ToUsers { users: Users<'a>, data: &'a [u8] },
+    /// Answer with `pong`.
+    Ping,
+}
+
+/// The users of a `to_users`: 1 to [`USERS_MAX`] names of 1 to [`USER_LEN_MAX`] bytes, in the order sent; a name given
+/// twice comes twice.
+#[derive(Clone, Debug)]
+pub struct Users<'a> {
+    elements: Elements<'a>,
+    left: usize,
+}
+
+/// A message that is no [`Request`]: what [`super::error`] needs to answer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct BadRequest<'a> {
+    /// One of `BadJson`, `TooDeep`, `BadRequest`, `UnknownType`, `BadChannel`.
+    pub code: ErrorCode,
+    /// Names the field; holds nothing of the text.
+    pub message: &'static str,
+    /// The id, if the text was readable and its id usable.
+    pub id: Option<&'a [u8]>,
+}
+
+/// Reads one text message, which the transport has checked to be UTF-8 (if it is not, nothing worse happens than a
+/// refusal or invalid text in the event). Takes time linear in its length and constant memory.
+pub fn parse(text: &[u8]) -> Result<Request<'_>, BadRequest<'_>> {
+    let fields = Fields::read(text).map_err(|error| Problem::from(error).with_id(None))?;
+    let id = fields.id().map_err(|problem| problem.with_id(None))?;
+    let command = fields.command().map_err(|problem| problem.with_id(id))?;
+    Ok(Request { id, command })
+}
+
+impl<'a> Iterator for Users<'a> {
+    type Item = Cow<'a, str>;
+
+    fn next(&mut self) -> Option<Cow<'a, str>> {
+        self.left = self.left.saturating_sub(1);
+        self.elements.next()?.string()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Users<'_> {}
+
+/// The dialect's own fields as found in the text, not yet judged.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<Value<'a>>,
+    id: Option<Value<'a>>,
+    channel: Option<Value<'a>>,
+    data: Option<Value<'a>>,
+    users: Option<Value<'a>>,
+    /// One of them that was given twice; `id` if that was.
+    twice: Option<&'static Field>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, ScanError> {
+        let mut fields = Self::default();
+        for member in Members::of(text)? {
+            let member = member?;
+            let name = member.key.string_bytes().unwrap_or_default();
+            if !fields.put(name, member.value) && may_be_escaped(name, FIELD_NAME_LEN_MAX) {
+                let name = member.key.string().unwrap_or_default();
+                fields.put(name.as_bytes(), member.value);
+            }
+        }
+        Ok(fields)
+    }
+
+    /// Keeps `value` if `name` is one of ours.
+    #[inline]
+    fn put(&mut self, name: &[u8], value: Value<'a>) -> bool {
+        let (place, field) = match name {
+            b"type" => (&mut self.kind, &TYPE),
+            b"id" => (&mut self.id, &ID),
+            b"channel" => (&mut self.channel, &CHANNEL),
+            b"data" => (&mut self.data, &DATA),
+            b"users" => (&mut self.users, &USERS),
+            _ => return false,
+        };
+        if place.replace(value).is_some() && (self.twice.is_none() || *field == ID) {
+            self.twice = Some(field);
+        }
+        true
+    }
+
+    fn id(&self) -> Result<Option<&'a [u8]>, Problem> {
+        // Which of two ids was meant is unknown, so neither is repeated.
+        if self.twice == Some(&ID) {
+            return Err(bad(ID.twice));
+        }
+        match self.id {
+            None => Ok(None),
+            Some(value) if value.is_null() => Ok(None),
+            Some(value) if value.raw().len() > ID_LEN_MAX => Err(bad(ID.wrong)),
+            Some(value) if value.is_number() || value.string_bytes().is_some() => Ok(Some(value.raw())),
+            Some(_) => Err(bad(ID.wrong)),
+        }
+    }
+
+    fn command(&self) -> Result<Command<'a>, Problem> {
+        if let Some(field) = self.twice {
+            return Err(bad(field.twice));
+        }
+        let kind = self.kind.ok_or(bad(TYPE.missing))?;
+        let mut name = Cow::Borrowed(kind.string_bytes().ok_or(bad(TYPE.wrong))?);
+        if may_be_escaped(&name, COMMAND_NAME_LEN_MAX) {
+            name = Cow::Owned(kind.string().ok_or(bad(TYPE.wrong))?.into_owned().into_bytes());
+        }
+        match &*name {
+            b"publish" => Ok(Command::Publish { channel: self.channel()?, data: self.data()? }),
+            b"join" => Ok(Command::Join { channel: self.channel()? }),
+            b"leave" => Ok(Command::Leave { channel: self.channel()? }),
+            b"broadcast" => Ok(Command::Broadcast { data: self.data()? }),
+            b"to_users" => Ok(Command::ToUsers { users: self.users()?, data: self.data()? }),
+            b"ping" => Ok(Command::Ping),
+            _ => Err(Problem { code: ErrorCode::UnknownType, message: UNKNOWN_TYPE }),
+        }
+    }
+
+    fn channel(&self) -> Result<Cow<'a, str>, Problem> {
+        let value = self.channel.ok_or(bad(CHANNEL.missing))?;
+        let written = value.string_bytes().ok_or(bad(CHANNEL.wrong))?;
+        if written.len() > CHANNEL_LEN_MAX * ESCAPE_LEN_MAX {
+            return Err(BadChannel::TooLong.into());
+        }
+        let name = value.string().ok_or(BadChannel::NotAscii)?;
+        channel::check(&name)?;
+        Ok(name)
+    }
+
+    fn data(&self) -> Result<&'a [u8], Problem> {
+        self.data.map(Value::raw).ok_or(bad(DATA.missing))
+    }
+
+    fn users(&self) -> Result<Users<'a>, Problem> {
+        let value = self.users.ok_or(bad(USERS.missing))?;
+        let elements = value.elements().ok_or(bad(USERS.wrong))?;
+        let mut left = 0;
+        for element in elements.clone() {
+            if left == USERS_MAX || !is_user(element) {
+                return Err(bad(USERS.wrong));
+            }
+            left += 1;
+        }
+        if left == 0 { Err(bad(USERS.wrong)) } else { Ok(Users { elements, left }) }
+    }
+}
+
+fn is_user(value: Value<'_>) -> bool {
+    value.string_bytes().is_some_and(|written| written.len() <= USER_LEN_MAX * ESCAPE_LEN_MAX)
+        && value.string().is_some_and(|name| (1..=USER_LEN_MAX).contains(&name.len()))
+}
+
+/// The inside of a string holds escapes, and is short enough to be one of our words of `len_max` letters. Nobody
+/// writes our words so, but JSON allows it.
+fn may_be_escaped(written: &[u8], len_max: usize) -> bool {
+    written.len() <= len_max * ESCAPE_LEN_MAX && written.contains(&b'\\')
+}
+
+/// Why a command was refused, before the id is known to be echoed.
+struct Problem {
+    code: ErrorCode,
+    message: &'static str,
+}
+
+impl Problem {
+    fn with_id(self, id: Option<&[u8]>) -> BadRequest<'_> {
+        BadRequest { code: self.code, message: self.message, id }
+    }
+}
+
+fn bad(message: &'static str) -> Problem {
+    Problem { code: ErrorCode::BadRequest, message }
+}
+
+impl From<BadChannel> for Problem {
+    fn from(reason: BadChannel) -> Self {
+        Self { code: ErrorCode::BadChannel, message: reason.message() }
+    }
+}
+
+impl From<ScanError> for Problem {
+    fn from(error: ScanError) -> Self {
+        let code = if error.fault == Fault::TooDeep { ErrorCode::TooDeep } else { ErrorCode::BadJson };
+        Self { code, message: error.fault.message() }
+    }
+}
+
+/// What to say about a field.
+#[derive(PartialEq, Eq)]
+struct Field {
+    missing: &'static str,
+    wrong: &'static str,
+    twice: &'static str,
+}
+
+macro_rules! field {
+    ($name:literal, $kind:literal) => {
+        Field {
+            missing: concat!($name, " is missing"),
+            wrong: concat!($name, " must be ", $kind),
+            twice: concat!($name, " is given twice"),
+        }
+    };
+}
+
+static TYPE: Field = field!("type", "a string");
+static ID: Field = field!("id", "a string or number of at most 64 bytes");
+static CHANNEL: Field = field!("channel", "a string");
+static DATA: Field = field!("data", "JSON");
+static USERS: Field = field!("users", "a list of 1 to 256 strings of 1 to 255 bytes");
+
+const UNKNOWN_TYPE: &str = "type must be join, leave, publish, broadcast, to_users or ping";
+
+/// Bytes of `\u0041`, the longest way to write one byte of text.
+const ESCAPE_LEN_MAX: usize = 6;
+const FIELD_NAME_LEN_MAX: usize = "channel".len();
+const COMMAND_NAME_LEN_MAX: usize = "broadcast".len();
