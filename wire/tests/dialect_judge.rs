@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use highper_wire::dialect::native::{self, Command};
-use highper_wire::dialect::scan::{self, DEPTH_MAX, Fault, Members};
+use highper_wire::dialect::scan::{self, DEPTH_MAX, Fault, Member, Members, ScanError};
 use serde_json::value::RawValue;
 
 const SEED: u64 = 0x5eed_0001;
@@ -58,8 +58,7 @@ fn members_of_random_objects_are_those_of_the_judge() {
     for round in 0..TEXTS {
         let mut text = String::new();
         write_object(&mut random, &mut text, 4);
-        let members: Vec<_> = Members::of(text.as_bytes())
-            .and_then(Iterator::collect)
+        let members = members_of(&text)
             .unwrap_or_else(|error| panic!("seed {SEED:#x} round {round}: {error} in {text}"));
         let judged: Judged<'_> = serde_json::from_str(&text).unwrap();
         let ours: BTreeMap<_, _> =
@@ -157,9 +156,12 @@ fn short_texts_of_the_grammars_letters_are_judged_completely() {
 
 #[test]
 fn every_byte_is_judged_at_every_place_of_a_string() {
-    for len in 0..20 {
+    let edges = [0x00, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x5B, 0x5C, 0x5D, 0x7F];
+    // Longer than every stretch, block and word that is compared at once, and their sum.
+    for len in 0..200 {
+        let bytes: Vec<u8> = if len < 20 { (0..0x80).collect() } else { edges.to_vec() };
         for place in 0..len {
-            for byte in 0..0x80u8 {
+            for &byte in &bytes {
                 let mut text = vec![b'x'; len + 2];
                 text[place + 1] = byte;
                 text[0] = b'"';
@@ -183,10 +185,15 @@ fn every_unit_of_utf16_is_judged_alone_and_in_pairs() {
     }
 }
 
+fn members_of(text: &str) -> Result<Vec<Member<'_>>, ScanError> {
+    let mut members = Members::of(text.as_bytes())?;
+    std::iter::from_fn(|| members.next_member().transpose()).collect()
+}
+
 /// Whether `text`, an object, holds a command by the rules of the dialect.
 fn is_request(text: &str) -> bool {
     let judged: Judged<'_> = serde_json::from_str(text).unwrap();
-    let members: Vec<_> = Members::of(text.as_bytes()).unwrap().map(Result::unwrap).collect();
+    let members = members_of(text).unwrap();
     let once = |name: &str| members.iter().filter(|member| member.key.string().unwrap() == name).count() < 2;
     let string = |name: &str| serde_json::from_str::<String>(judged.get(name)?.get()).ok();
     let strings = |name: &str| serde_json::from_str::<Vec<String>>(judged.get(name)?.get()).ok();

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::string::{decode_escape, plain_run, unescape};
+use super::string::{decode_escape, plain_run, short_plain_run, unescape};
 
 /// Containers open at one point of a text, the outermost included. Real messages nest less than ten deep; the cap
 /// keeps receivers with recursive parsers safe. Beyond it the text is refused with [`Fault::TooDeep`].
@@ -47,11 +47,12 @@ pub enum Fault {
     Trailing,
 }
 
-/// The members of one object in their order: `Members::of(text)?`, then iterate to the end. What lies behind the
-/// member returned last is not checked yet; only `None` says that the whole text is good JSON.
+/// The members of one object in their order. What lies behind the member returned last is not checked yet: only the
+/// `None` at the end says that the whole text is good JSON.
 #[derive(Clone, Debug)]
 pub struct Members<'a> {
-    cursor: Cursor<'a>,
+    text: Text<'a>,
+    at: usize,
     next: Next,
 }
 
@@ -71,7 +72,8 @@ pub struct Value<'a>(&'a [u8]);
 /// The elements of an array that was checked before.
 #[derive(Clone, Debug)]
 pub struct Elements<'a> {
-    cursor: Cursor<'a>,
+    inside: Text<'a>,
+    at: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,64 +86,46 @@ enum Next {
 /// Checks that `text` is one JSON value with nothing but white space around it. For data that does not come from a
 /// client's message: what an embedder or the HTTP interface publishes into channels of the native dialect.
 pub fn document(text: &[u8]) -> Result<Value<'_>, ScanError> {
-    let mut cursor = Cursor { text, at: 0 };
-    cursor.skip_space();
-    let value = cursor.value(0)?;
-    cursor.end()?;
-    Ok(value)
+    let text = Text(text);
+    let start = text.space(0);
+    let end = text.value(start, 0)?;
+    text.end(end)?;
+    Ok(text.between(start, end))
 }
 
 impl<'a> Members<'a> {
     /// Starts at the object that `text` must be.
     pub fn of(text: &'a [u8]) -> Result<Self, ScanError> {
-        let mut cursor = Cursor { text, at: 0 };
-        cursor.skip_space();
-        match cursor.peek() {
-            Some(b'{') => cursor.at += 1,
-            Some(_) => return Err(cursor.fault(Fault::NotAnObject)),
-            None => return Err(cursor.fault(Fault::Incomplete)),
+        let text = Text(text);
+        let at = text.space(0);
+        match text.byte(at) {
+            Some(b'{') => Ok(Self { text, at: at + 1, next: Next::FirstMember }),
+            Some(_) => Err(ScanError { fault: Fault::NotAnObject, at }),
+            None => Err(ScanError { fault: Fault::Incomplete, at }),
         }
-        Ok(Self { cursor, next: Next::FirstMember })
     }
 
-    fn step(&mut self) -> Result<Option<Member<'a>>, ScanError> {
-        let cursor = &mut self.cursor;
-        cursor.skip_space();
-        match (self.next, cursor.peek()) {
+    /// The next member; `None` after the last, when the whole text is known to be good.
+    #[inline]
+    pub fn next_member(&mut self) -> Result<Option<Member<'a>>, ScanError> {
+        let text = self.text;
+        let mut at = text.space(self.at);
+        match (self.next, text.byte(at)) {
             (Next::Nothing, _) => return Ok(None),
             (Next::FirstMember | Next::FurtherMember, Some(b'}')) => {
                 self.next = Next::Nothing;
-                cursor.at += 1;
-                cursor.end()?;
+                text.end(at + 1)?;
                 return Ok(None);
             }
-            (Next::FirstMember, _) => {}
-            (Next::FurtherMember, Some(b',')) => {
-                cursor.at += 1;
-                cursor.skip_space();
-            }
-            (Next::FurtherMember, _) => return Err(cursor.unexpected()),
+            (Next::FirstMember, _) => self.next = Next::FurtherMember,
+            (Next::FurtherMember, Some(b',')) => at = text.space(at + 1),
+            (Next::FurtherMember, _) => return Err(text.unexpected(at)),
         }
-        self.next = Next::FurtherMember;
-        let start = cursor.at;
-        cursor.name()?;
-        let key = Value(cursor.since(start));
-        cursor.colon()?;
-        let value = cursor.value(1)?;
-        Ok(Some(Member { key, value }))
-    }
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = Result<Member<'a>, ScanError>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step();
-        if step.is_err() {
-            self.next = Next::Nothing;
-        }
-        step.transpose()
+        let key_end = text.name(at)?;
+        let key = text.between(at, key_end);
+        let start = text.colon(key_end)?;
+        self.at = text.value(start, 1)?;
+        Ok(Some(Member { key, value: text.between(start, self.at) }))
     }
 }
 
@@ -173,17 +157,18 @@ impl<'a> Value<'a> {
     /// caller broke its promise that the text is UTF-8.
     pub fn string(self) -> Option<Cow<'a, str>> {
         let inner = self.string_bytes()?;
-        if memchr::memchr(b'\\', inner).is_some() {
-            unescape(inner).map(Cow::Owned)
-        } else {
+        // The string was checked, so only an escape can end the plain run early.
+        if plain_run(inner) == inner.len() {
             std::str::from_utf8(inner).ok().map(Cow::Borrowed)
+        } else {
+            unescape(inner).map(Cow::Owned)
         }
     }
 
     /// The elements of an array; `None` for any other value.
     pub fn elements(self) -> Option<Elements<'a>> {
         match self.0 {
-            [b'[', inner @ .., b']'] => Some(Elements { cursor: Cursor { text: inner, at: 0 } }),
+            [b'[', inner @ .., b']'] => Some(Elements { inside: Text(inner), at: 0 }),
             [..] => None,
         }
     }
@@ -193,13 +178,13 @@ impl<'a> Iterator for Elements<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        self.cursor.skip_space();
-        if self.cursor.at > 0 && self.cursor.peek() == Some(b',') {
-            self.cursor.at += 1;
-            self.cursor.skip_space();
+        let mut start = self.inside.space(self.at);
+        if self.at > 0 && self.inside.byte(start) == Some(b',') {
+            start = self.inside.space(start + 1);
         }
         // The array was checked as a whole, so the only failure left is that nothing follows.
-        self.cursor.value(0).ok()
+        self.at = self.inside.value(start, 0).ok()?;
+        Some(self.inside.between(start, self.at))
     }
 }
 
@@ -220,203 +205,188 @@ impl Fault {
     }
 }
 
+/// The text and the steps over it: each takes the place where something starts and returns the place after it.
 #[derive(Clone, Copy, Debug)]
-struct Cursor<'a> {
-    text: &'a [u8],
-    at: usize,
-}
+struct Text<'a>(&'a [u8]);
 
-impl<'a> Cursor<'a> {
+impl<'a> Text<'a> {
     #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
-    }
-
-    fn since(&self, start: usize) -> &'a [u8] {
-        &self.text[start..self.at]
-    }
-
-    fn fault(&self, fault: Fault) -> ScanError {
-        ScanError { fault, at: self.at }
-    }
-
-    fn unexpected(&self) -> ScanError {
-        self.fault(if self.at < self.text.len() { Fault::Unexpected } else { Fault::Incomplete })
+    fn byte(self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
     }
 
     #[inline]
-    fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
-            self.at += 1;
-        }
+    fn between(self, start: usize, end: usize) -> Value<'a> {
+        Value(&self.0[start..end])
     }
 
-    fn end(&mut self) -> Result<(), ScanError> {
-        self.skip_space();
-        if self.at < self.text.len() { Err(self.fault(Fault::Trailing)) } else { Ok(()) }
+    #[cold]
+    fn unexpected(self, at: usize) -> ScanError {
+        ScanError { fault: if at < self.0.len() { Fault::Unexpected } else { Fault::Incomplete }, at }
     }
 
-    fn colon(&mut self) -> Result<(), ScanError> {
-        self.skip_space();
-        if self.peek() != Some(b':') {
-            return Err(self.unexpected());
-        }
-        self.at += 1;
-        self.skip_space();
-        Ok(())
-    }
-
-    fn name(&mut self) -> Result<(), ScanError> {
-        if self.peek() == Some(b'"') { self.string() } else { Err(self.unexpected()) }
-    }
-
-    /// Steps over one value and returns it. `around` counts the containers it stands in.
-    fn value(&mut self, around: u32) -> Result<Value<'a>, ScanError> {
-        let start = self.at;
-        if !self.scalar_or_open()? {
-            self.containers(around)?;
-        }
-        Ok(Value(self.since(start)))
-    }
-
-    /// Steps over a scalar and says true, or says false and stays before the bracket of a container.
     #[inline]
-    fn scalar_or_open(&mut self) -> Result<bool, ScanError> {
-        match self.peek() {
-            Some(b'"') => self.string()?,
-            Some(b'{' | b'[') => return Ok(false),
-            Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b't') => self.literal(b"true")?,
-            Some(b'f') => self.literal(b"false")?,
-            Some(b'n') => self.literal(b"null")?,
-            Some(_) | None => return Err(self.unexpected()),
+    fn space(self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte(at) {
+            at += 1;
         }
-        Ok(true)
+        at
     }
 
-    /// Steps over a container and all it holds. Bit n of `objects` says whether the container n levels out is an
-    /// object: what the call stack of a recursive reader would say.
-    fn containers(&mut self, around: u32) -> Result<(), ScanError> {
+    fn end(self, at: usize) -> Result<(), ScanError> {
+        let at = self.space(at);
+        if at < self.0.len() { Err(ScanError { fault: Fault::Trailing, at }) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn colon(self, at: usize) -> Result<usize, ScanError> {
+        let at = self.space(at);
+        if self.byte(at) == Some(b':') { Ok(self.space(at + 1)) } else { Err(self.unexpected(at)) }
+    }
+
+    #[inline]
+    fn name(self, at: usize) -> Result<usize, ScanError> {
+        if self.byte(at) == Some(b'"') { self.string(at) } else { Err(self.unexpected(at)) }
+    }
+
+    /// `around` counts the containers the value stands in.
+    #[inline]
+    fn value(self, at: usize, around: u32) -> Result<usize, ScanError> {
+        match self.byte(at) {
+            Some(b'{' | b'[') => self.container(at, around),
+            Some(_) | None => self.scalar(at),
+        }
+    }
+
+    #[inline]
+    fn scalar(self, at: usize) -> Result<usize, ScanError> {
+        match self.byte(at) {
+            Some(b'"') => self.string(at),
+            Some(b'-' | b'0'..=b'9') => self.number(at),
+            Some(b't') => self.literal(at, b"true"),
+            Some(b'f') => self.literal(at, b"false"),
+            Some(b'n') => self.literal(at, b"null"),
+            Some(_) | None => Err(self.unexpected(at)),
+        }
+    }
+
+    /// An object or array and all it holds; its bracket stands at `at`. Bit n of `objects` says whether the container
+    /// n levels out is an object: what the call stack of a recursive reader would say.
+    fn container(self, mut at: usize, around: u32) -> Result<usize, ScanError> {
         let mut objects = 0u64;
         let mut open = 0;
         loop {
             // Here a value stands.
-            if !self.scalar_or_open()? {
+            if let Some(bracket @ (b'{' | b'[')) = self.byte(at) {
                 if around + open == DEPTH_MAX {
-                    return Err(self.fault(Fault::TooDeep));
+                    return Err(ScanError { fault: Fault::TooDeep, at });
                 }
-                let is_object = self.peek() == Some(b'{');
-                objects = (objects << 1) | u64::from(is_object);
+                objects = (objects << 1) | u64::from(bracket == b'{');
                 open += 1;
-                self.at += 1;
-                self.skip_space();
-                if self.peek() != Some(closing_bracket(objects)) {
-                    if is_object {
-                        self.name()?;
-                        self.colon()?;
+                at = self.space(at + 1);
+                if self.byte(at) != Some(closing_bracket(objects)) {
+                    if bracket == b'{' {
+                        at = self.colon(self.name(at)?)?;
                     }
                     continue;
                 }
-                self.at += 1;
-                objects >>= 1;
-                open -= 1;
+            } else {
+                at = self.space(self.scalar(at)?);
             }
-            // Here a value ended.
+            // Here one ended; with it may end the containers it is the last of.
             loop {
-                if open == 0 {
-                    return Ok(());
-                }
-                self.skip_space();
-                match self.peek() {
+                match self.byte(at) {
                     Some(b',') => break,
-                    Some(byte) if byte == closing_bracket(objects) => self.at += 1,
-                    Some(_) | None => return Err(self.unexpected()),
+                    Some(bracket) if bracket == closing_bracket(objects) => {}
+                    Some(_) | None => return Err(self.unexpected(at)),
                 }
                 objects >>= 1;
                 open -= 1;
-            }
-            self.at += 1;
-            self.skip_space();
-            if objects & 1 == 1 {
-                self.name()?;
-                self.colon()?;
-            }
-        }
-    }
-
-    /// Steps over a string; stands on its first quote.
-    #[inline]
-    fn string(&mut self) -> Result<(), ScanError> {
-        self.at += 1;
-        loop {
-            self.at += plain_run(&self.text[self.at..]);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(());
+                if open == 0 {
+                    return Ok(at + 1);
                 }
-                Some(b'\\') => self.escape()?,
-                Some(_) => return Err(self.fault(Fault::BareControl)),
-                None => return Err(self.fault(Fault::Incomplete)),
+                at = self.space(at + 1);
+            }
+            at = self.space(at + 1);
+            if objects & 1 == 1 {
+                at = self.colon(self.name(at)?)?;
             }
         }
     }
 
-    /// Steps over one escape, or the two that make a surrogate pair.
-    fn escape(&mut self) -> Result<(), ScanError> {
-        let rest = &self.text[self.at..];
-        let (_, len) = decode_escape(rest).map_err(|fault| self.fault(fault))?;
-        self.at += len;
-        Ok(())
+    /// Nearly all names and many values end within one comparison: that much is inline.
+    #[inline]
+    fn string(self, at: usize) -> Result<usize, ScanError> {
+        let end = at + 1 + short_plain_run(&self.0[at + 1..]);
+        if self.byte(end) == Some(b'"') { Ok(end + 1) } else { self.string_from(end) }
     }
 
-    fn literal(&mut self, word: &[u8]) -> Result<(), ScanError> {
-        let rest = &self.text[self.at..];
-        if rest.starts_with(word) {
-            self.at += word.len();
-            return Ok(());
+    fn string_from(self, mut at: usize) -> Result<usize, ScanError> {
+        loop {
+            at += plain_run(&self.0[at..]);
+            match self.byte(at) {
+                Some(b'"') => return Ok(at + 1),
+                Some(b'\\') => at = self.escape(at)?,
+                Some(_) => return Err(ScanError { fault: Fault::BareControl, at }),
+                None => return Err(ScanError { fault: Fault::Incomplete, at }),
+            }
         }
-        Err(self.fault(if word.starts_with(rest) { Fault::Incomplete } else { Fault::BadToken }))
+    }
+
+    /// One escape, or the two that make a surrogate pair.
+    fn escape(self, at: usize) -> Result<usize, ScanError> {
+        match decode_escape(&self.0[at..]) {
+            Ok((_, len)) => Ok(at + len),
+            Err(fault) => Err(ScanError { fault, at }),
+        }
+    }
+
+    fn literal(self, at: usize, word: &[u8]) -> Result<usize, ScanError> {
+        let rest = &self.0[at..];
+        if rest.starts_with(word) {
+            return Ok(at + word.len());
+        }
+        let fault = if word.starts_with(rest) { Fault::Incomplete } else { Fault::BadToken };
+        Err(ScanError { fault, at })
     }
 
     /// RFC 8259 section 6: `-? (0 | [1-9][0-9]*) (\.[0-9]+)? ([eE][+-]?[0-9]+)?`.
-    fn number(&mut self) -> Result<(), ScanError> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
+    fn number(self, mut at: usize) -> Result<usize, ScanError> {
+        if self.byte(at) == Some(b'-') {
+            at += 1;
         }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-            if let Some(b'0'..=b'9') = self.peek() {
-                return Err(self.fault(Fault::BadToken));
+        if self.byte(at) == Some(b'0') {
+            at += 1;
+            if let Some(b'0'..=b'9') = self.byte(at) {
+                return Err(ScanError { fault: Fault::BadToken, at });
             }
         } else {
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
+        if self.byte(at) == Some(b'.') {
+            at = self.digits(at + 1)?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
+        if let Some(b'e' | b'E') = self.byte(at) {
+            at += 1;
+            if let Some(b'+' | b'-') = self.byte(at) {
+                at += 1;
             }
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        Ok(())
+        Ok(at)
     }
 
     /// At least one digit.
-    fn digits(&mut self) -> Result<(), ScanError> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+    #[inline]
+    fn digits(self, start: usize) -> Result<usize, ScanError> {
+        let mut at = start;
+        while let Some(b'0'..=b'9') = self.byte(at) {
+            at += 1;
         }
-        match self.peek() {
-            None if self.at == start => Err(self.fault(Fault::Incomplete)),
-            Some(_) if self.at == start => Err(self.fault(Fault::BadToken)),
-            Some(_) | None => Ok(()),
+        if at > start {
+            return Ok(at);
         }
+        Err(ScanError { fault: if at < self.0.len() { Fault::BadToken } else { Fault::Incomplete }, at })
     }
 }
 

@@ -51,6 +51,11 @@ pub fn number_len(number: u64) -> usize {
 
 const NUMBER_LEN_MAX: usize = 20;
 
+/// One vector of the kind that every 64-bit processor has.
+const BLOCK_LEN: usize = 16;
+/// Four vectors: from there on a longer stretch gains nothing.
+const STRETCH_LEN: usize = 64;
+
 #[cold]
 fn write_escape(out: &mut Vec<u8>, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -76,31 +81,64 @@ fn short_escape(byte: u8) -> Option<u8> {
 }
 
 /// Length of the run of bytes that stand for themselves in a string: everything but `"`, `\` and controls.
-#[inline]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
-    let mut len = 0;
-    while let Some(chunk) = bytes[len..].first_chunk::<8>() {
-        let stops = stops(u64::from_le_bytes(*chunk));
-        if stops != 0 {
-            return len + stops.trailing_zeros() as usize / 8;
+    // To say that a stretch holds no end is cheaper than to say where the end is, so the end is sought in what is left.
+    let (stretches, _) = bytes.as_chunks::<STRETCH_LEN>();
+    let is_clean = |bytes: &[u8; STRETCH_LEN]| bytes.iter().fold(true, |clean, &byte| clean & is_plain(byte));
+    let mut run = stretches.iter().take_while(|stretch| is_clean(stretch)).count() * STRETCH_LEN;
+    loop {
+        let step = short_plain_run(&bytes[run..]);
+        run += step;
+        if step < BLOCK_LEN {
+            break;
         }
-        len += 8;
     }
-    len + bytes[len..].iter().take_while(|&&byte| byte >= 0x20 && byte != b'"' && byte != b'\\').count()
+    while bytes.get(run).is_some_and(|&byte| is_plain(byte)) {
+        run += 1;
+    }
+    run
 }
 
-/// The top bit of each byte that ends a plain run. A borrow can mark a byte wrongly only above one that is marked
+/// The same, but it may end early: looks only at what one comparison shows.
+#[inline]
+pub(super) fn short_plain_run(bytes: &[u8]) -> usize {
+    if let Some(block) = bytes.first_chunk() {
+        plain_run_of_block(block)
+    } else if let Some(word) = bytes.first_chunk() {
+        plain_run_of_word(*word)
+    } else {
+        0
+    }
+}
+
+/// All bytes are compared without a branch, so the compiler uses vectors.
+#[inline]
+fn plain_run_of_block(block: &[u8; BLOCK_LEN]) -> usize {
+    let mut marks = [0; BLOCK_LEN];
+    for (mark, &byte) in marks.iter_mut().zip(block) {
+        *mark = if is_plain(byte) { 0 } else { 0xFF };
+    }
+    u128::from_le_bytes(marks).trailing_zeros() as usize / 8
+}
+
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    (byte >= 0x20) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Marks the top bit of each byte that ends a run. A borrow can mark a byte wrongly only above one that is marked
 /// rightly, so the lowest mark is always true.
 #[inline]
-fn stops(word: u64) -> u64 {
+fn plain_run_of_word(word: [u8; 8]) -> usize {
     const ONES: u64 = u64::MAX / 0xFF;
     const TOPS: u64 = ONES * 0x80;
+    let word = u64::from_le_bytes(word);
     let quotes = word ^ (ONES * b'"' as u64);
     let backslashes = word ^ (ONES * b'\\' as u64);
     let marks = (quotes.wrapping_sub(ONES) & !quotes)
         | (backslashes.wrapping_sub(ONES) & !backslashes)
         | (word.wrapping_sub(ONES * 0x20) & !word);
-    marks & TOPS
+    (marks & TOPS).trailing_zeros() as usize / 8
 }
 
 /// The character that the escape at the start of `bytes` stands for, and the number of bytes it takes.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::dialect::ErrorCode;
 use crate::dialect::channel::{self, BadChannel, CHANNEL_LEN_MAX};
-use crate::dialect::scan::{Elements, Fault, Members, ScanError, Value};
+use crate::dialect::scan::{Elements, Fault, Member, Members, ScanError, Value};
 
 /// Bytes of the longest `id`, quotes included: room for a UUID in quotes, and the answer stays small.
 pub const ID_LEN_MAX: usize = 64;
@@ -102,19 +102,18 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn read(text: &'a [u8]) -> Result<Self, ScanError> {
         let mut fields = Self::default();
-        for member in Members::of(text)? {
-            let member = member?;
-            let name = member.key.string_bytes().unwrap_or_default();
-            if !fields.put(name, member.value) && may_be_escaped(name, FIELD_NAME_LEN_MAX) {
-                let name = member.key.string().unwrap_or_default();
-                fields.put(name.as_bytes(), member.value);
+        let mut members = Members::of(text)?;
+        while let Some(Member { key, value }) = members.next_member()? {
+            let name = key.string_bytes().unwrap_or_default();
+            if !fields.put(name, value) && may_be_escaped(name, FIELD_NAME_LEN_MAX) {
+                fields.put_escaped(key, value);
             }
         }
         Ok(fields)
     }
 
     /// Keeps `value` if `name` is one of ours.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, name: &[u8], value: Value<'a>) -> bool {
         let (place, field) = match name {
             b"type" => (&mut self.kind, &TYPE),
@@ -128,6 +127,11 @@ impl<'a> Fields<'a> {
             self.twice = Some(field);
         }
         true
+    }
+
+    #[cold]
+    fn put_escaped(&mut self, key: Value<'a>, value: Value<'a>) {
+        self.put(key.string().unwrap_or_default().as_bytes(), value);
     }
 
     fn id(&self) -> Result<Option<&'a [u8]>, Problem> {
@@ -149,19 +153,36 @@ impl<'a> Fields<'a> {
             return Err(bad(field.twice));
         }
         let kind = self.kind.ok_or(bad(TYPE.missing))?;
-        let mut name = Cow::Borrowed(kind.string_bytes().ok_or(bad(TYPE.wrong))?);
-        if may_be_escaped(&name, COMMAND_NAME_LEN_MAX) {
-            name = Cow::Owned(kind.string().ok_or(bad(TYPE.wrong))?.into_owned().into_bytes());
+        let name = kind.string_bytes().ok_or(bad(TYPE.wrong))?;
+        match self.command_named(name) {
+            Some(command) => command,
+            None if may_be_escaped(name, COMMAND_NAME_LEN_MAX) => {
+                let name = kind.string().ok_or(bad(TYPE.wrong))?;
+                self.command_named(name.as_bytes()).unwrap_or(Err(UNKNOWN_TYPE))
+            }
+            None => Err(UNKNOWN_TYPE),
         }
-        match &*name {
-            b"publish" => Ok(Command::Publish { channel: self.channel()?, data: self.data()? }),
-            b"join" => Ok(Command::Join { channel: self.channel()? }),
-            b"leave" => Ok(Command::Leave { channel: self.channel()? }),
-            b"broadcast" => Ok(Command::Broadcast { data: self.data()? }),
-            b"to_users" => Ok(Command::ToUsers { users: self.users()?, data: self.data()? }),
+    }
+
+    #[inline]
+    fn command_named(&self, name: &[u8]) -> Option<Result<Command<'a>, Problem>> {
+        Some(match name {
+            b"publish" => self.publish(),
+            b"join" => self.channel().map(|channel| Command::Join { channel }),
+            b"leave" => self.channel().map(|channel| Command::Leave { channel }),
+            b"broadcast" => self.data().map(|data| Command::Broadcast { data }),
+            b"to_users" => self.to_users(),
             b"ping" => Ok(Command::Ping),
-            _ => Err(Problem { code: ErrorCode::UnknownType, message: UNKNOWN_TYPE }),
-        }
+            _ => return None,
+        })
+    }
+
+    fn publish(&self) -> Result<Command<'a>, Problem> {
+        Ok(Command::Publish { channel: self.channel()?, data: self.data()? })
+    }
+
+    fn to_users(&self) -> Result<Command<'a>, Problem> {
+        Ok(Command::ToUsers { users: self.users()?, data: self.data()? })
     }
 
     fn channel(&self) -> Result<Cow<'a, str>, Problem> {
@@ -257,7 +278,10 @@ static CHANNEL: Field = field!("channel", "a string");
 static DATA: Field = field!("data", "JSON");
 static USERS: Field = field!("users", "a list of 1 to 256 strings of 1 to 255 bytes");
 
-const UNKNOWN_TYPE: &str = "type must be join, leave, publish, broadcast, to_users or ping";
+const UNKNOWN_TYPE: Problem = Problem {
+    code: ErrorCode::UnknownType,
+    message: "type must be join, leave, publish, broadcast, to_users or ping",
+};
 
 /// Bytes of `\u0041`, the longest way to write one byte of text.
 const ESCAPE_LEN_MAX: usize = 6;
