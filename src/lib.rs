@@ -1,2 +1,5 @@
 //! HighPer Realtime: WebSocket channels over thread-per-core shards.
 #![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
