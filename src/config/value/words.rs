@@ -32,10 +32,12 @@ macro_rules! words {
             }
 
             fn parse(raw: &str, _: &Bounds) -> Option<Self> {
-                match raw.to_ascii_lowercase().as_str() {
-                    $( $word $(| $other)* => Some(Self::$variant), )+
-                    _ => None,
-                }
+                $(
+                    if [$word $(, $other)*].iter().any(|word| raw.eq_ignore_ascii_case(word)) {
+                        return Some(Self::$variant);
+                    }
+                )+
+                None
             }
 
             fn show(&self) -> String {
@@ -85,29 +87,29 @@ words! {
     /// Signature algorithm of tokens (RFC 7518 §3.1, RFC 8037). `none` does not exist here.
     JwtAlgorithm {
         /// HMAC with SHA-256.
-        Hs256 = "hs256",
+        Hs256 = "HS256",
         /// HMAC with SHA-384.
-        Hs384 = "hs384",
+        Hs384 = "HS384",
         /// HMAC with SHA-512.
-        Hs512 = "hs512",
+        Hs512 = "HS512",
         /// RSA PKCS #1 v1.5 with SHA-256.
-        Rs256 = "rs256",
+        Rs256 = "RS256",
         /// RSA PKCS #1 v1.5 with SHA-384.
-        Rs384 = "rs384",
+        Rs384 = "RS384",
         /// RSA PKCS #1 v1.5 with SHA-512.
-        Rs512 = "rs512",
+        Rs512 = "RS512",
         /// RSA PSS with SHA-256.
-        Ps256 = "ps256",
+        Ps256 = "PS256",
         /// RSA PSS with SHA-384.
-        Ps384 = "ps384",
+        Ps384 = "PS384",
         /// RSA PSS with SHA-512.
-        Ps512 = "ps512",
+        Ps512 = "PS512",
         /// ECDSA on P-256 with SHA-256.
-        Es256 = "es256",
+        Es256 = "ES256",
         /// ECDSA on P-384 with SHA-384.
-        Es384 = "es384",
+        Es384 = "ES384",
         /// Ed25519.
-        EdDsa = "eddsa",
+        EdDsa = "EdDSA",
     }
 
     /// The least important log lines that are written.
