@@ -159,7 +159,8 @@ where
     match serve(loaded) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            let chain = std::iter::successors(Some(&error as &(dyn Error + 'static)), |&error| error.source());
+            let chain =
+                std::iter::successors(Some(&error as &(dyn Error + 'static)), |&error| error.source());
             let permission = chain.clone().any(is_permission);
             complain(&format_args!("error: {}", told_once(chain)));
             if permission { Exit::NoPermission } else { Exit::Failed }
@@ -330,21 +331,23 @@ impl Target {
         limit(left(deadline)?)?;
         let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", self.path);
         stream.write_all(request.as_bytes())?;
-        let mut head = [0; STATUS_BYTES];
-        let mut filled = 0;
-        while filled < head.len() {
-            limit(left(deadline)?)?;
-            match stream.read(&mut head[filled..]) {
+        // To the end, so that the close does not reset a server that is still sending.
+        let mut answer = Vec::new();
+        let mut chunk = [0; 1024];
+        while answer.len() < ANSWER_BYTES_MAX {
+            match left(deadline).and_then(&limit).and_then(|()| stream.read(&mut chunk)) {
                 Ok(0) => break,
-                Ok(read) => filled += read,
+                Ok(read) => answer.extend_from_slice(&chunk[..read]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if answer.len() >= STATUS_BYTES => break,
                 Err(error) => return Err(error),
             }
         }
-        std::str::from_utf8(&head[..filled])
-            .ok()
-            .and_then(|head| head.strip_prefix("HTTP/1."))
-            .and_then(|head| head.get(2..)?.parse().ok())
+        answer
+            .get(..STATUS_BYTES)
+            .and_then(|line| std::str::from_utf8(line).ok())
+            .and_then(|line| line.strip_prefix("HTTP/1."))
+            .and_then(|line| line.get(2..)?.parse().ok())
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1"))
     }
 }
@@ -404,5 +407,8 @@ fn finish(exit: Exit) -> ExitCode {
 /// Container runtimes ask every few seconds and wait about as long.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `HTTP/1.1 200` and nothing more.
+/// `HTTP/1.1 200`.
 const STATUS_BYTES: usize = 12;
+
+/// More than any health answer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
