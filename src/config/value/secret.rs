@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Bounds, Value};
 
-/// A secret. `Debug`, `Display`, errors and printed configuration show [`HIDDEN`] in its place.
+/// A secret. `Debug`, `Display`, errors and printed configuration show `(hidden)` in its place.
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
