@@ -23,6 +23,8 @@ pub struct Io<C, M> {
     pub(crate) connects: Vec<Connect>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    /// When the logic wants the next turn at the latest.
+    pub(crate) turn_by: Option<Moment>,
     pub(crate) stopping: bool,
 }
 
@@ -201,6 +203,7 @@ impl<C, M> Io<C, M> {
             connects: Vec::new(),
             limits,
             counters: Counters::default(),
+            turn_by: None,
             stopping: false,
         }
     }
@@ -333,6 +336,12 @@ impl<C, M> Io<C, M> {
     /// Where outside threads post to this shard.
     pub fn mailbox(&self) -> Mailbox<M> {
         self.mesh.mailbox()
+    }
+
+    /// Asks for another turn at `at` or before: for work that a full lane has left undone. Forgotten when that turn
+    /// begins.
+    pub fn turn_by(&mut self, at: Moment) {
+        self.turn_by = Some(self.turn_by.map_or(at, |soonest| soonest.min(at)));
     }
 
     /// Ends the shard's loop after this turn.

@@ -113,6 +113,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
     fn work(&mut self) {
         self.io.now = self.driver.now();
         self.io.counters.turns += 1;
+        self.io.turn_by = None;
         self.complete();
         self.watch_sends();
         self.take_messages();
@@ -154,7 +155,8 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         let timer = self.io.wheel.next().map(|next| next.begins_after(now));
         let retry =
             self.listeners.iter().filter_map(|listener| listener.retry_at).map(|at| at.since(now)).min();
-        match timer.into_iter().chain(retry).chain(wait_max).min() {
+        let asked = self.io.turn_by.map(|at| at.since(now));
+        match timer.into_iter().chain(retry).chain(asked).chain(wait_max).min() {
             None => Wait::Forever,
             Some(Duration::ZERO) => Wait::Poll,
             Some(span) => Wait::AtMost(span),

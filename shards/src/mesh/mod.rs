@@ -68,10 +68,22 @@ impl<M> Mailbox<M> {
         self.sender.try_send(message).map_err(|refused| match refused {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => Full(message),
         })?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Posts to the shard and waits while its mailbox is full; false if the shard has ended. For threads that may
+    /// wait: never call it on a shard.
+    pub fn post_waiting(&self, message: M) -> bool {
+        let posted = self.sender.send(message).is_ok();
+        self.ring();
+        posted
+    }
+
+    fn ring(&self) {
         if self.bells[self.shard.index()].must_ring() {
             self.waker.wake();
         }
-        Ok(())
     }
 }
 
