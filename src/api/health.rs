@@ -1,0 +1,39 @@
+//! The answers of the health endpoints, as the original library shaped them. Never measures anything itself.
+
+use serde_json::json;
+
+use crate::config::Config;
+use crate::observe::counters::Board;
+
+/// Whether the process lives: whoever can answer does.
+pub fn live() -> String {
+    json!({ "status": "alive" }).to_string()
+}
+
+/// Whether new connections are welcome: the status code and the body.
+pub fn ready(board: &Board) -> (u16, String) {
+    match board.draining() {
+        false => (200, json!({ "status": "ready" }).to_string()),
+        true => (503, json!({ "status": "draining" }).to_string()),
+    }
+}
+
+/// Everything: the status code and the body. `timestamp` in seconds since the Unix epoch.
+pub fn health(config: &Config, board: &Board, timestamp: u64, response_time_ms: f64) -> (u16, String) {
+    let draining = board.draining();
+    let websocket = if config.websocket_enabled {
+        json!({ "status": "healthy", "connections": board.open() })
+    } else {
+        json!({ "status": "disabled" })
+    };
+    let body = json!({
+        "status": if draining { "draining" } else { "healthy" },
+        "timestamp": timestamp,
+        "version": env!("CARGO_PKG_VERSION"),
+        "environment": config.app_env.as_str(),
+        "protocols": { "websocket": websocket },
+        "shards": board.shards(),
+        "response_time_ms": response_time_ms,
+    });
+    (if draining { 503 } else { 200 }, body.to_string())
+}
