@@ -1,0 +1,268 @@
+//! The server: endpoints, listeners and shards put together, started, and stopped. One thread waits for signals;
+//! everything else happens on the shards. Never touches a connection.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use highper_shards::driver::Options;
+use highper_shards::affinity::{self, CpuList, Pinning};
+use highper_shards::runtime::{self, Ended, Settings};
+use highper_shards::socket::{Address, ListenOptions, Listener};
+use highper_shards::{Limits, StartError, clock};
+
+use crate::api::Routes;
+use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, Shards};
+use crate::handler::{Connection, Endpoint, Message, Outcome};
+use crate::hub::home::SHARDS_MAX;
+use crate::message::Names;
+use crate::observe::counters::Board;
+use crate::pool::Pool;
+use crate::running::Running;
+use crate::signals::Signals;
+use crate::worker::{Shared, Worker};
+
+/// A server to be started: the configuration and what stands at its paths.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    endpoints: Vec<Endpoint>,
+    has_handlers: bool,
+}
+
+/// Why a server could not be started or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The kernel or the machine refused something; the text says what to do.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// REALTIME_HOST is a name that does not resolve.
+    #[error("REALTIME_HOST={host}: {source}; use an IP address or a name that resolves")]
+    Host {
+        /// As configured.
+        host: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// REALTIME_SHARDS is beyond what a process may have.
+    #[error("REALTIME_SHARDS={shards}: a process has at most {SHARDS_MAX} shards")]
+    TooManyShards {
+        /// As configured.
+        shards: usize,
+    },
+    /// More endpoints than a connection can name.
+    #[error("{0} WebSocket endpoints; a server has at most 255")]
+    TooManyEndpoints(usize),
+    /// Two endpoints share a path.
+    #[error("two endpoints at {0}; each path has one")]
+    DuplicateEndpoint(String),
+    /// A thread beside the shards, or its signals, were refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A shard ended by itself.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+impl Server {
+    /// A server configured by the environment and `.env`.
+    ///
+    /// # Errors
+    /// Every variable that has a bad value, all at once.
+    pub fn from_env() -> Result<Self, ConfigErrors> {
+        let Loaded { config, warnings, .. } = Config::from_env()?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Self::new(config))
+    }
+
+    /// A server with this configuration.
+    pub fn new(config: Config) -> Self {
+        Self { config, endpoints: Vec::new(), has_handlers: false }
+    }
+
+    /// The configuration, to change what the environment left open.
+    pub fn config(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// Calls `handler` for every message that a client sends at this path; see [`Endpoint`] for more.
+    pub fn websocket(
+        self,
+        path: impl Into<String>,
+        handler: impl Fn(&mut Connection<'_>, Message<'_>) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        self.endpoint(Endpoint::raw(path).on_message(handler))
+    }
+
+    /// Adds an endpoint. At WEBSOCKET_PATH it takes the place of the native dialect.
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.has_handlers = true;
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Starts the server and returns once it listens.
+    ///
+    /// # Errors
+    /// What was refused, and what to do about it.
+    pub fn start(self) -> Result<Running, ServeError> {
+        let Self { config, endpoints, has_handlers } = self;
+        let endpoints = all_endpoints(&config, endpoints)?;
+        let shards = shard_count(&config)?;
+        let listener = listen(&config, usize::from(shards))?;
+        let pool = match has_handlers {
+            true => Some(Pool::start(usize::from(config.async_workers)).map_err(|source| {
+                ServeError::System { what: "start the threads of the blocking pool", source }
+            })?),
+            false => None,
+        };
+        let settings = settings(&config, shards)?;
+        let names = Names::new(shards);
+        let shared = Arc::new(Shared {
+            routes: Routes::new(&config, endpoints.iter().map(|endpoint| endpoint.path.as_str())),
+            board: Board::new(usize::from(shards)),
+            names: names.clone(),
+            pool,
+            connections_max: connections_max(&config, usize::from(shards)),
+            page_path: config.websocket_path.as_str().to_owned(),
+            epoch_seed: names.hash("epoch") ^ clock::unix_millis(),
+            endpoints,
+            config,
+        });
+        let address = listener.address().clone();
+        let for_shards = Arc::clone(&shared);
+        let runtime = runtime::start(&settings, &[listener], move |seat| {
+            Worker::new(Arc::clone(&for_shards), seat.shard)
+        })?;
+        Ok(Running::new(runtime, address, shared))
+    }
+
+    /// Starts the server, prints where it listens, and serves until SIGTERM, SIGINT or SIGQUIT.
+    ///
+    /// # Errors
+    /// What could not be started, or the shard that failed.
+    pub fn run(self) -> Result<(), ServeError> {
+        let signals = Signals::watch().map_err(|source| ServeError::System { what: "watch signals", source })?;
+        let running = self.start()?;
+        running.log_summary();
+        running.serve(&signals)
+    }
+}
+
+/// The embedder's endpoints, and those that the configuration asks for.
+fn all_endpoints(config: &Config, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, ServeError> {
+    if !config.websocket_enabled {
+        endpoints.clear();
+    } else if endpoints.iter().all(|endpoint| endpoint.path != config.websocket_path.as_str()) {
+        endpoints.push(Endpoint::native(config.websocket_path.as_str()));
+    }
+    if let Some(path) = config.echo_path.as_ref().filter(|_| config.websocket_enabled) {
+        endpoints.push(Endpoint::echo(path.as_str()));
+    }
+    if endpoints.len() > usize::from(u8::MAX) {
+        return Err(ServeError::TooManyEndpoints(endpoints.len()));
+    }
+    for (at, endpoint) in endpoints.iter().enumerate() {
+        if endpoints[..at].iter().any(|other| other.path == endpoint.path) {
+            return Err(ServeError::DuplicateEndpoint(endpoint.path.clone()));
+        }
+    }
+    Ok(endpoints)
+}
+
+fn shard_count(config: &Config) -> Result<u16, ServeError> {
+    let count = match config.shards {
+        Shards::Count(count) => usize::from(count.get()),
+        Shards::Auto => cpus(config)?.len(),
+    };
+    u16::try_from(count).ok().filter(|count| *count <= SHARDS_MAX).ok_or(ServeError::TooManyShards { shards: count })
+}
+
+/// The CPUs that shards may run on.
+fn cpus(config: &Config) -> Result<Vec<usize>, ServeError> {
+    if !config.cpu_list.is_empty() {
+        return Ok(config.cpu_list.cores().iter().map(|core| usize::from(*core)).collect());
+    }
+    affinity::allowed().map_err(|source| ServeError::System { what: "ask for the CPUs of this process", source })
+}
+
+fn listen(config: &Config, shards: usize) -> Result<Listener, ServeError> {
+    let steer_to = match config.steer_accept {
+        true => Some(cpus(config)?),
+        false => None,
+    };
+    let options = ListenOptions { backlog: config.backlog_size as i32, steer_to, ..ListenOptions::default() };
+    Ok(Listener::open(&address(config)?, shards, &options)?)
+}
+
+/// The address to listen on.
+fn address(config: &Config) -> Result<Address, ServeError> {
+    let host = match &config.host {
+        Host::Unix(path) => return Ok(Address::Unix(path.clone())),
+        Host::Ip(ip) => return Ok(Address::Tcp(SocketAddr::new(*ip, config.port))),
+        Host::Name(name) => name,
+    };
+    let resolved = (&**host, config.port).to_socket_addrs().and_then(|mut addresses| {
+        addresses.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
+    });
+    resolved.map(Address::Tcp).map_err(|source| ServeError::Host { host: host.to_string(), source })
+}
+
+/// Connections one shard may hold: its share, by REALTIME_MAX_CONNECTIONS or as many as there is room for.
+fn connections_max(config: &Config, shards: usize) -> Option<usize> {
+    config.max_connections.get().map(|all| (all as usize).div_ceil(shards))
+}
+
+fn settings(config: &Config, shards: u16) -> Result<Settings, ServeError> {
+    Ok(Settings {
+        shards,
+        driver: match config.io_driver {
+            DriverKind::Auto => runtime::DriverKind::Auto,
+            DriverKind::Uring => runtime::DriverKind::Uring,
+            DriverKind::Epoll => runtime::DriverKind::Epoll,
+        },
+        options: Options {
+            ring_entries: config.ring_entries,
+            buffer_bytes: config.buffer_size.as_usize(),
+            buffer_count: config.receive_buffers,
+            sockets_max: match connections_max(config, usize::from(shards)) {
+                None => u32::MAX,
+                Some(most) => u32::try_from(most).unwrap_or(u32::MAX).saturating_add(SPARE_SOCKETS),
+            },
+        },
+        limits: Limits {
+            outbox_bytes_max: config.outbox_bytes.as_usize(),
+            write_timeout: config.write_timeout,
+            linger: LINGER,
+            spin: config.spin,
+            ..Limits::default()
+        },
+        pinning: pinning(config)?,
+        mesh_capacity: config.mesh_capacity as usize,
+    })
+}
+
+fn pinning(config: &Config) -> Result<Pinning, ServeError> {
+    Ok(match config.cpu_policy {
+        CpuPolicy::None => Pinning::Off,
+        CpuPolicy::Auto if config.cpu_list.is_empty() => Pinning::Auto,
+        CpuPolicy::Auto | CpuPolicy::List => {
+            let cpus: Vec<String> = cpus(config)?.iter().map(usize::to_string).collect();
+            Pinning::Cpus(CpuList::parse(&cpus.join(",")).expect("numbers and commas are a list"))
+        }
+    })
+}
+
+/// A closing connection has this long to close its side too (THREATS W7).
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Sockets beyond the connections of a shard: those that are told that it is full.
+const SPARE_SOCKETS: u32 = 64;

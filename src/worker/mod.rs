@@ -1,0 +1,245 @@
+//! One shard's policy: what happens to its connections. Ties protocols, hub, limits and handlers together; each
+//! file beside this one is one part of it. Owns the state of one shard; shares only what never changes.
+
+mod channels;
+mod close;
+mod commands;
+mod fanout;
+mod http;
+mod reach;
+mod websocket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highper_shards::logic::End;
+use highper_shards::{Io, ListenerId, Logic, Moment, Origin, ShardId, SlotId};
+use highper_wire::{http1, ws};
+
+use crate::api::Routes;
+use crate::config::Config;
+use crate::conn::deadline::Heartbeat;
+use crate::conn::{Conn, Phase};
+use crate::handler::Endpoint;
+use crate::hub::home::Home;
+use crate::hub::local::Local;
+use crate::message::{Channel, Message, Names};
+use crate::observe::counters::{Board, Counters, Snapshot};
+use crate::pool::Pool;
+
+/// What all shards of a server share. Never changes while they run.
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// Where WebSocket connections are accepted.
+    pub endpoints: Vec<Endpoint>,
+    /// What HTTP answers.
+    pub routes: Routes,
+    /// Makes channels.
+    pub names: Names,
+    /// What shards show each other.
+    pub board: Board,
+    /// Runs blocking work; `None` if nobody can ask for it.
+    pub pool: Option<Pool>,
+    /// Connections one shard may hold; `None` is as many as the driver has room for.
+    pub connections_max: Option<usize>,
+    /// Where the demo page connects to.
+    pub page_path: String,
+    /// Differs between starts: epochs of channels begin with it.
+    pub epoch_seed: u64,
+}
+
+/// The runtime as this server uses it.
+pub(crate) type ShardIo = Io<Conn, Message>;
+
+/// The policy of one shard.
+pub struct Worker {
+    shared: Arc<Shared>,
+    rules: ws::Rules,
+    head_limits: http1::Limits,
+    heartbeat: Heartbeat,
+    everyone: Channel,
+    local: Local,
+    home: Home,
+    scratch: ws::Scratch,
+    deflater: ws::Deflater,
+    /// A message that was compressed, kept for its memory.
+    deflated: Vec<u8>,
+    /// Text that is being put together, kept for its memory.
+    text: Vec<u8>,
+    /// The name of a publisher, kept for its memory.
+    from: String,
+    /// Connections that read too slowly, found while a publication is delivered.
+    slow: Vec<SlotId>,
+    /// Requests sent to each home shard that it has not answered yet.
+    outstanding: Vec<usize>,
+    /// How many those may be for each home shard.
+    receipts_max: usize,
+    date: http::Date,
+    open: usize,
+    draining: Option<Moment>,
+    counters: Counters,
+}
+
+impl Worker {
+    /// The worker of one shard.
+    pub fn new(shared: Arc<Shared>, shard: ShardId) -> Self {
+        let config = &shared.config;
+        Self {
+            rules: websocket::rules(config),
+            head_limits: http::limits(config),
+            heartbeat: websocket::heartbeat(config),
+            everyone: shared.names.everyone(),
+            local: Local::default(),
+            home: Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48),
+            scratch: ws::Scratch::new(),
+            deflater: ws::Deflater::new(),
+            deflated: Vec::new(),
+            text: Vec::new(),
+            from: String::new(),
+            slow: Vec::new(),
+            // The mesh gives its control lanes a quarter of the capacity; half of that leaves room for the rest.
+            receipts_max: (config.mesh_capacity as usize / 8).max(8),
+            outstanding: vec![0; usize::from(shared.names.shards())],
+            date: http::Date::default(),
+            open: 0,
+            draining: None,
+            counters: Counters::default(),
+            shared,
+        }
+    }
+
+    /// What the worker counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Connections that are open WebSockets.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    fn snapshot(&self, io: &ShardIo) -> Snapshot {
+        Snapshot {
+            counters: self.counters,
+            shard: *io.counters(),
+            connections: io.connections(),
+            open: self.open,
+            channels: self.local.len(),
+            queued_bytes: io.queued(),
+        }
+    }
+
+    /// Says goodbye to every connection; the shard ends when all are gone or the grace is over.
+    fn drain(&mut self, io: &mut ShardIo, grace: Duration) {
+        if self.draining.is_none() {
+            self.draining = Some(io.now() + grace);
+            for slot in io.ids() {
+                self.end(io, slot, close::Cause::Restart);
+            }
+        }
+    }
+}
+
+impl Logic for Worker {
+    type Conn = Conn;
+    type Message = Message;
+
+    fn on_accept(&mut self, io: &mut ShardIo, _slot: SlotId, _listener: ListenerId) -> Option<Conn> {
+        Some(Conn::new(io.now()))
+    }
+
+    fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {
+        let full = self.shared.connections_max.is_some_and(|most| io.connections() > most);
+        if full || self.draining.is_some() {
+            return self.refuse(io, slot);
+        }
+        io.arm(slot, io.now() + self.shared.config.header_timeout);
+    }
+
+    fn on_bytes(&mut self, io: &mut ShardIo, slot: SlotId, bytes: &mut [u8]) {
+        let now = io.now();
+        let Some(conn) = io.conn(slot) else { return };
+        conn.heard = now;
+        match &mut conn.phase {
+            Phase::Open(websocket) => {
+                websocket.pinged = false;
+                let decoder = std::mem::take(&mut websocket.decoder);
+                self.on_frames(io, slot, decoder, bytes);
+            }
+            Phase::Http(_) => self.on_requests(io, slot, bytes),
+            Phase::Closing => {}
+        }
+    }
+
+    fn on_end(&mut self, io: &mut ShardIo, slot: SlotId, end: End) {
+        self.end(io, slot, close::Cause::Network(end));
+    }
+
+    fn on_deadline(&mut self, io: &mut ShardIo, slot: SlotId) {
+        let Some(conn) = io.conn(slot) else { return };
+        match &conn.phase {
+            Phase::Http(http) => {
+                let idle = http.served && http.reader.stage() == http1::Stage::Idle;
+                self.end(io, slot, if idle { close::Cause::KeepAliveOver } else { close::Cause::HeadTimeout });
+            }
+            Phase::Open(_) => self.on_heartbeat(io, slot),
+            Phase::Closing => {}
+        }
+    }
+
+    fn on_message(&mut self, io: &mut ShardIo, origin: Origin, message: Message) {
+        match message {
+            Message::Publish { channel, publication, receipt } => {
+                self.sequence(io, channel, publication, receipt);
+            }
+            Message::Published { offset, receipt } => {
+                if let Origin::Shard(home) = origin {
+                    self.outstanding[home.index()] -= 1;
+                }
+                self.acknowledge(io, &receipt, offset);
+            }
+            Message::Interest { channel, shard } => {
+                self.home.interest(&channel, shard, io);
+            }
+            Message::Release { channel, shard } => self.home.release(&channel, shard),
+            Message::Standing { channel, position } => self.stand(io, &channel, position),
+            Message::Deliver { channel, offset, publication } => {
+                self.deliver(io, &channel, offset, &publication);
+            }
+            Message::Task { slot, task } => self.run(io, slot, |conn| task.run(conn)),
+            Message::Drain { grace } => self.drain(io, grace),
+            Message::Report { to } => {
+                // Whoever asked may have gone away; then nobody needs the answer.
+                let _ = to.try_send(self.snapshot(io));
+            }
+        }
+    }
+
+    fn on_panic(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.counters.panics += 1;
+        self.end(io, slot, close::Cause::Panic);
+    }
+
+    fn on_turn(&mut self, io: &mut ShardIo) {
+        self.home.catch_up(io);
+        self.local.settle(&mut self.home, io);
+        let beat = io.now().as_nanos() / 1_000_000;
+        self.shared.board.write(io.shard().index(), self.open as u64, beat, self.draining.is_some());
+        if self.home.owes() || self.local.owes() {
+            // The peer whose lane is full does not ring when it has made room.
+            io.turn_by(io.now() + LANE_RETRY);
+        }
+        if let Some(until) = self.draining
+            && (io.connections() == 0 || io.now() >= until)
+        {
+            io.stop();
+        }
+        if let Some(until) = self.draining {
+            io.turn_by(until);
+        }
+    }
+}
+
+/// How soon a full lane is tried again: about the time a peer needs for a batch of it.
+const LANE_RETRY: Duration = Duration::from_millis(1);

@@ -1,0 +1,171 @@
+//! An open WebSocket: frames in, messages to the dialect or the embedder, heartbeats and the embedder's timers.
+//! Never parses a frame itself; `highper_wire::ws` does.
+
+use highper_shards::{Moment, SlotId};
+use highper_wire::dialect::Dialect;
+use highper_wire::ws::{self, Decoder, Event, Input, Kind, Role, Rules};
+
+use super::close::Cause;
+use super::{ShardIo, Worker};
+use crate::config::Config;
+use crate::conn::Phase;
+use crate::conn::deadline::{Due, Heartbeat};
+use crate::handler::Message;
+
+/// What a peer may send, by the configuration.
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules {
+        frame_bytes_max: config.websocket_max_frame_size.get(),
+        message_bytes_max: config.websocket_max_message_size.as_usize(),
+        fragments_max: config.websocket_max_fragments,
+        empty_continuations_max: config.websocket_max_empty_fragments,
+        validate_utf8: config.websocket_validate_utf8,
+        ..Rules::new(Role::Server)
+    }
+}
+
+/// How silence is bounded, by the configuration.
+pub(super) fn heartbeat(config: &Config) -> Heartbeat {
+    Heartbeat {
+        interval: config.websocket_heartbeat_enabled.then_some(config.websocket_heartbeat_interval),
+        timeout: config.websocket_heartbeat_timeout,
+        idle_timeout: config.connection_timeout,
+    }
+}
+
+/// A peer that owes this much gets no more pongs: RFC 6455 §5.5.3 wants only the latest ping answered.
+const PONG_OWED_MAX: usize = 4096;
+
+/// Odd but legal frames between two heartbeats: beyond it close 1008.
+const GLITCHES_MAX: u16 = 256;
+
+impl Worker {
+    /// Decodes what came in and acts on each event. The decoder is out of its connection meanwhile.
+    pub(super) fn on_frames(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        mut decoder: Decoder,
+        bytes: &mut [u8],
+    ) {
+        let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) else { return };
+        let (dialect, inflate) = (websocket.dialect, websocket.window_bits != 0);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut input = Input::new(bytes);
+        let failed = loop {
+            match decoder.next(&self.rules, inflate, &mut scratch, &mut input) {
+                Ok(None) => break None,
+                Ok(Some(event)) => {
+                    self.on_event(io, slot, dialect, event);
+                    if !io.conn(slot).is_some_and(|conn| conn.is_open()) {
+                        break None;
+                    }
+                }
+                Err(error) => break Some(error),
+            }
+        };
+        self.scratch = scratch;
+        if let Some(error) = failed {
+            return self.end(io, slot, Cause::Frame(error));
+        }
+        if let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) {
+            websocket.decoder = decoder;
+        }
+    }
+
+    fn on_event(&mut self, io: &mut ShardIo, slot: SlotId, dialect: Dialect, event: Event<'_>) {
+        match event {
+            Event::Message { kind, payload } => {
+                self.counters.messages_in += 1;
+                match (dialect, kind) {
+                    (Dialect::Echo, kind) => self.write(io, slot, kind, payload),
+                    (Dialect::Native, Kind::Text) => self.on_command(io, slot, payload),
+                    (Dialect::Native, Kind::Binary) | (Dialect::Raw, _) => {
+                        self.handle(io, slot, Message::new(payload, kind == Kind::Text));
+                    }
+                }
+            }
+            Event::Ping(payload) => self.pong(io, slot, payload),
+            Event::Pong(_) => self.on_pong(io, slot),
+            Event::Close { code, .. } => self.end(io, slot, Cause::Peer(code)),
+        }
+    }
+
+    /// Sends one message to one client; a client whose outbox is full is closed as slow.
+    pub(super) fn write(&mut self, io: &mut ShardIo, slot: SlotId, kind: Kind, payload: &[u8]) {
+        let threshold = self.shared.config.compression_threshold.as_usize();
+        let Some(mut open) = io.open(slot) else { return };
+        let bits = open.conn.websocket().map_or(0, |websocket| websocket.window_bits);
+        let compress = bits != 0 && payload.len() >= threshold;
+        if compress {
+            self.deflated.clear();
+            self.deflater.compress(payload, bits, &mut self.deflated);
+        }
+        let written = open.out.write(|out| {
+            if compress {
+                ws::encoder::compressed_message(out, kind, &self.deflated);
+            } else {
+                ws::encoder::message(out, kind, payload);
+            }
+        });
+        if written.is_err() {
+            self.end(io, slot, Cause::Slow);
+        }
+    }
+
+    fn pong(&mut self, io: &mut ShardIo, slot: SlotId, payload: &[u8]) {
+        let Some(mut open) = io.open(slot) else { return };
+        if open.out.queued() > PONG_OWED_MAX {
+            self.counters.pongs_skipped += 1;
+            return self.glitch(io, slot);
+        }
+        let written = open.out.write(|out| ws::encoder::pong(out, payload));
+        if written.is_err() {
+            self.end(io, slot, Cause::Slow);
+        }
+    }
+
+    /// A pong nobody asked for is legal (RFC 6455 §5.5.3), many of them are odd.
+    fn on_pong(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.glitch(io, slot);
+    }
+
+    /// Counts odd but legal behaviour; too much of it between two heartbeats ends the connection.
+    pub(super) fn glitch(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.counters.glitches += 1;
+        let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) else { return };
+        websocket.glitches += 1;
+        if websocket.glitches > GLITCHES_MAX {
+            self.end(io, slot, Cause::Glitches);
+        }
+    }
+
+    /// The connection's deadline has passed: timers of the embedder, heartbeat, and when to look again.
+    pub(super) fn on_heartbeat(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.run_repeats(io, slot);
+        let now = io.now();
+        let Some(mut open) = io.open(slot) else { return };
+        let heard = open.conn.heard;
+        let repeat = open.conn.session.as_ref().and_then(|session| session.next_repeat());
+        let Phase::Open(websocket) = &mut open.conn.phase else { return };
+        websocket.glitches /= 2;
+        let again = match self.heartbeat.due(now, heard, websocket.pinged) {
+            Due::Close => return self.end(io, slot, Cause::Silent),
+            Due::Nothing(again) => again,
+            Due::Ping(again) => {
+                websocket.pinged = true;
+                // An outbox that is full needs no ping: its send deadline finds a dead peer.
+                let _ = open.out.write(|out| ws::encoder::ping(out, b""));
+                Some(again)
+            }
+        };
+        if let Some(at) = soonest(again, repeat) {
+            io.arm(slot, at);
+        }
+    }
+}
+
+/// The sooner of two moments, where there are any.
+pub(super) fn soonest(one: Option<Moment>, two: Option<Moment>) -> Option<Moment> {
+    one.into_iter().chain(two).min()
+}
