@@ -12,9 +12,8 @@ use highper_shards::socket::{Address, ListenOptions, Listener};
 use highper_shards::{Limits, StartError, clock};
 
 use crate::api::Routes;
-use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, Shards};
+use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
 use crate::handler::{Connection, Endpoint, Message, Outcome};
-use crate::hub::home::SHARDS_MAX;
 use crate::message::Names;
 use crate::observe::counters::Board;
 use crate::pool::Pool;

@@ -264,8 +264,8 @@ fn shards_cores_and_ceilings_can_be_left_to_the_server() {
         assert_eq!(config(&[("REALTIME_MAX_CONNECTIONS", auto)]).max_connections, Cap::Auto);
     }
     assert_eq!(
-        config(&[("REALTIME_WORKER_PROCESSES", "1024")]).shards,
-        Shards::Count(1024.try_into().unwrap())
+        config(&[("REALTIME_WORKER_PROCESSES", "256")]).shards,
+        Shards::Count(256.try_into().unwrap())
     );
     assert_eq!(config(&[("REALTIME_MAX_CONNECTIONS", "50000")]).max_connections.get(), Some(50_000));
     assert_eq!(errors(&[("REALTIME_SHARDS", "1025")]).len(), 1);

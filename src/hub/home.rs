@@ -6,6 +6,7 @@ use highper_shards::mesh::Lane;
 
 use super::Post;
 use super::table::{Entry, Table};
+use crate::config::SHARDS_MAX;
 use crate::message::{Channel, Message, Position, Publication};
 
 /// All channels whose home this shard is.
@@ -170,12 +171,11 @@ impl Epochs {
     }
 }
 
-/// Shards as bits. A process has at most 256.
+/// Shards as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct ShardSet([u64; 4]);
 
-/// Shards one process may have: what a [`ShardSet`] holds.
-pub const SHARDS_MAX: u16 = 256;
+const _: () = assert!(SHARDS_MAX as usize <= 256, "a set of shards has a bit for each");
 
 impl ShardSet {
     fn insert(&mut self, shard: ShardId) {

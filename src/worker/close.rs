@@ -65,6 +65,7 @@ impl Worker {
         let Some(conn) = io.conn(slot) else { return };
         let phase = std::mem::replace(&mut conn.phase, Phase::Closing);
         let channels = std::mem::take(&mut conn.channels);
+        tracing::debug!(conn = %slot, ?cause, "connection ends");
         match phase {
             Phase::Closing => return,
             Phase::Http(_) => self.end_http(io, slot, &cause),

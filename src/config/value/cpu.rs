@@ -78,7 +78,7 @@ impl Value for CpuList {
 }
 
 /// A mesh of N shards has N × (N − 1) rings: beyond this their memory outweighs any gain.
-const SHARDS_MAX: u16 = 1024;
+pub const SHARDS_MAX: u16 = 256;
 
 /// Highest core number: the kernel's largest configuration has 8192 cores.
 const CPU_MAX: u16 = 8191;

@@ -7,7 +7,7 @@ mod number;
 mod secret;
 mod words;
 
-pub use cpu::{CpuList, Shards};
+pub use cpu::{CpuList, SHARDS_MAX, Shards};
 pub use net::{Cidr, Host, HostPort, OriginPattern, Url, UrlPath};
 pub use number::{ByteCap, ByteSize, Cap, Ratio};
 pub(super) use secret::HIDDEN;
