@@ -22,6 +22,7 @@ pub mod io;
 pub mod logic;
 pub mod mesh;
 pub mod slots;
+pub mod socket;
 pub mod timer;
 pub mod token;
 pub mod turn;
