@@ -42,6 +42,22 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A shard was to be pinned to a CPU that the process may not use.
+    #[error("CPU {cpu} is not one of those this process may use ({allowed}); change REALTIME_CPU_LIST")]
+    Cpu {
+        /// The CPU asked for.
+        cpu: usize,
+        /// Those that could be asked for.
+        allowed: String,
+    },
+    /// A shard panicked before it served anybody.
+    #[error("shard {shard} panicked while it started: {message}")]
+    Panicked {
+        /// Which shard.
+        shard: u16,
+        /// What it said.
+        message: String,
+    },
     /// A thread could not be started.
     #[error("cannot start the thread of shard {shard}: {source}")]
     Thread {

@@ -15,6 +15,7 @@
 //! This crate knows no protocol. All `unsafe` code of the project lives here, in the modules named below.
 #![deny(unsafe_code)]
 
+pub mod affinity;
 pub mod clock;
 pub mod driver;
 pub mod error;
