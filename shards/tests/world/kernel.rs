@@ -1,0 +1,107 @@
+//! The world of the kernel drivers: loopback sockets, and clients of the standard library that never block.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::marker::PhantomData;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use highper_shards::driver::epoll::Epoll;
+use highper_shards::driver::{Driver, Options, Peers, Waker};
+use highper_shards::mesh::mesh;
+use highper_shards::socket::{Address, ListenOptions, Listener};
+use highper_shards::{Limits, Shard, ShardId};
+
+use super::{Probe, Read, World};
+
+/// A driver of the real kernel.
+pub trait KernelDriver: Driver<Listener = OwnedFd> {
+    fn build(options: &Options, peers: &Peers) -> Self;
+}
+
+impl KernelDriver for Epoll {
+    fn build(options: &Options, peers: &Peers) -> Self {
+        Self::new(options, ShardId(0), peers).unwrap()
+    }
+}
+
+pub struct Kernel<D> {
+    address: SocketAddr,
+    driver: PhantomData<D>,
+}
+
+impl<D: KernelDriver> World for Kernel<D> {
+    type Driver = D;
+    type Client = TcpStream;
+
+    fn build(options: &Options, limits: Limits, logic: Probe) -> (Self, Shard<D, Probe>) {
+        let listener = listen();
+        let peers = Peers::new([Waker::new().unwrap()]);
+        let driver = D::build(options, &peers);
+        let mesh = mesh(64, peers.wakers()).pop().unwrap();
+        let mut shard = Shard::new(driver, logic, mesh, limits);
+        shard.listen(listener.socket(ShardId(0)).unwrap()).unwrap();
+        let Address::Tcp(address) = *listener.address() else { panic!("it is TCP") };
+        (Self { address, driver: PhantomData }, shard)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn nowhere(&self) -> SocketAddr {
+        let Address::Tcp(address) = *listen().address() else { panic!("it is TCP") };
+        address
+    }
+
+    fn connect(&mut self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.set_nodelay(true).unwrap();
+        client
+    }
+
+    fn write(&mut self, client: &mut TcpStream, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match client.write(&bytes[written..]) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        written
+    }
+
+    fn read(&mut self, client: &mut TcpStream, len: usize) -> Read {
+        let mut bytes = vec![0; len];
+        match client.read(&mut bytes) {
+            Ok(0) => Read::End,
+            Ok(count) => {
+                bytes.truncate(count);
+                Read::Bytes(bytes)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Read::Reset,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn shutdown(&mut self, client: &mut TcpStream) {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn reset(&mut self, client: TcpStream) {
+        // Closing with a linger time of zero sends RST.
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    }
+
+    fn turn(&mut self, shard: &mut Shard<D, Probe>) {
+        shard.turn(Some(Duration::from_millis(1))).unwrap();
+    }
+}
+
+fn listen() -> Listener {
+    let anywhere = Address::parse("127.0.0.1:0").unwrap();
+    Listener::open(&anywhere, 1, &ListenOptions::default()).unwrap()
+}
