@@ -1,4 +1,5 @@
 //! Connections end once, for one reason, and give everything back.
+#![allow(clippy::unwrap_used, reason = "a step of a test that fails has failed the test")]
 
 mod world;
 
@@ -15,6 +16,7 @@ for_each_driver![
     a_reset_ends_the_connection,
     a_close_now_is_seen_by_the_peer,
     nothing_is_heard_after_a_close,
+    a_deadline_of_the_same_turn_is_not_heard_after_a_close,
     a_peer_that_never_closes_is_not_waited_for_long,
     a_panic_ends_its_own_connection_only,
     a_panic_in_any_callback_is_survived,
@@ -91,6 +93,23 @@ fn nothing_is_heard_after_a_close<W: World>() {
     let slot = opened(&mut rig)[0];
     let expected = [Event::Accepted(slot), Event::Opened(slot), Event::Bytes(slot, b"first".to_vec())];
     assert_eq!(rig.events(), expected);
+}
+
+fn a_deadline_of_the_same_turn_is_not_heard_after_a_close<W: World>() {
+    let mut due = None;
+    let mut rig = Rig::<W>::new(move |io, event| match event {
+        Event::Opened(slot) => {
+            let due = *due.get_or_insert(io.now() + Duration::from_millis(50));
+            io.arm(*slot, due);
+        }
+        Event::Deadline(..) => io.ids().into_iter().for_each(|slot| io.close(slot, Close::Now)),
+        _ => {}
+    });
+    let clients = rig.connect_many(2);
+    rig.until_all_slots_are_free();
+    let deadline = |event: &&Event| matches!(event, Event::Deadline(..));
+    assert_eq!(rig.events().iter().filter(deadline).count(), 1, "the first one closed both");
+    drop(clients);
 }
 
 fn a_peer_that_never_closes_is_not_waited_for_long<W: World>() {

@@ -1,7 +1,8 @@
 //! What the promises of the engine are tested in: a world with a shard and peers outside of it, on any driver.
 //! A world moves bytes and time; the promises never ask which one it is.
 
-#![allow(dead_code, reason = "every test file uses its own part of the world")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "every test file uses its own part of the world")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 pub mod kernel;
 
