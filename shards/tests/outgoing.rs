@@ -16,6 +16,7 @@ for_each_driver![
     a_connection_closed_before_it_was_made_is_never_heard_of,
     a_shard_connects_while_it_accepts,
     a_full_table_refuses_the_connection,
+    a_connection_asked_for_while_another_fails_is_made,
 ];
 
 fn connect(io: &mut Io<(), u64>, address: SocketAddr) -> highper_shards::SlotId {
@@ -94,4 +95,27 @@ fn a_full_table_refuses_the_connection<W: World>() {
     assert!(rig.events().contains(&Event::Connected(slot, Err(Errno::NFILE))), "{:?}", rig.events());
     rig.write(&mut client, b"unmoved");
     assert_eq!(rig.read(&mut client, 7), b"unmoved");
+}
+
+fn a_connection_asked_for_while_another_fails_is_made<W: World>() {
+    let options = Options { sockets_max: 1, ..Options::default() };
+    let address = std::rc::Rc::new(std::cell::Cell::new(None));
+    let known = std::rc::Rc::clone(&address);
+    let mut again = 3;
+    let mut rig = Rig::<W>::with(&options, Limits::default(), move |io, event| {
+        if let (Event::Connected(_, Err(_)), Some(address)) = (event, known.get())
+            && again > 0
+        {
+            again -= 1;
+            connect(io, address);
+        }
+    });
+    let client = rig.connect();
+    address.set(Some(rig.world.address()));
+    let address = rig.world.address();
+    connect(rig.shard.io(), address);
+    let told = |event: &&Event| matches!(event, Event::Connected(..));
+    rig.until("all told", |rig| rig.events().iter().filter(told).count() == 4);
+    rig.until("freed", |rig| rig.connections() == 1);
+    drop(client);
 }
