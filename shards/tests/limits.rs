@@ -168,7 +168,8 @@ fn a_stopped_shard_sends_what_it_was_given<W: World>() {
         }
     });
     let mut client = rig.connect();
-    rig.world.write(&mut client, b"stop");
+    rig.write(&mut client, b"stop");
+    rig.until("told", |rig| rig.events().iter().any(|event| matches!(event, Event::Bytes(..))));
     rig.shard.run().unwrap();
     assert_eq!(rig.read(&mut client, 10), b"going down");
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 pub mod kernel;
+pub mod simulated;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,12 @@ macro_rules! for_each_driver {
             $(#[test]
             fn $promise() {
                 super::$promise::<crate::world::kernel::Kernel<highper_shards::driver::epoll::Epoll>>();
+            })*
+        }
+        mod sim {
+            $(#[test]
+            fn $promise() {
+                super::$promise::<crate::world::simulated::Simulated>();
             })*
         }
     };
