@@ -1,0 +1,259 @@
+//! The driver without a turn around it: what each operation answers, and what is in flight meanwhile.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::flight::REST;
+use super::*;
+use crate::driver::ReceiveEnd;
+
+struct Bench {
+    driver: Uring,
+    address: SocketAddr,
+    listener: ListenerId,
+    completions: Vec<Completion>,
+}
+
+const TOKEN: Token = Token { index: 0, generation: 1 };
+
+fn options() -> Options {
+    Options { ring_entries: 64, buffer_bytes: 1024, buffer_count: 8, sockets_max: 64 }
+}
+
+impl Bench {
+    fn new(options: &Options) -> Self {
+        let peers = Peers::new([Waker::new().unwrap()]);
+        let mut driver = Uring::new(options, ShardId(0), &peers).unwrap();
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = driver.listen(socket.into()).unwrap();
+        driver.arm_accept(listener);
+        Self { driver, address, listener, completions: Vec::new() }
+    }
+
+    /// Turns until `wanted` picks a completion, and takes that one out of the list.
+    fn until<T>(&mut self, wanted: impl Fn(&Completion) -> Option<T>) -> T {
+        for _ in 0..1000 {
+            if let Some(found) =
+                self.completions.iter().enumerate().find_map(|(at, said)| Some((at, wanted(said)?)))
+            {
+                self.completions.remove(found.0);
+                return found.1;
+            }
+            self.driver.turn(Wait::AtMost(Duration::from_millis(10)), &mut self.completions).unwrap();
+        }
+        panic!("it did not come: {:?}", self.completions);
+    }
+
+    fn accept(&mut self, token: Token) -> (TcpStream, Socket) {
+        let client = TcpStream::connect(self.address).unwrap();
+        let socket = self.until(accepted);
+        self.driver.adopt(token, socket);
+        (client, socket)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.driver.flights.owed().count()
+    }
+}
+
+fn accepted(said: &Completion) -> Option<Socket> {
+    if let Completion::Accepted { socket, .. } = said { Some(*socket) } else { None }
+}
+
+fn ended(said: &Completion) -> Option<ReceiveEnd> {
+    if let Completion::ReceiveEnded { end, .. } = said { Some(*end) } else { None }
+}
+
+fn closed(said: &Completion) -> Option<()> {
+    matches!(said, Completion::Closed { .. }).then_some(())
+}
+
+fn received(said: &Completion) -> Option<(u16, u32, bool)> {
+    if let Completion::Received { buffer, armed, .. } = said {
+        Some((buffer.id, buffer.len, *armed))
+    } else {
+        None
+    }
+}
+
+#[test]
+fn a_resting_socket_says_that_it_woke_and_streams_when_asked() {
+    let mut bench = Bench::new(&options());
+    let (mut client, socket) = bench.accept(TOKEN);
+    bench.driver.arm_receive(TOKEN, socket, Receive::Rest);
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    assert!(bench.driver.flights.get(TOKEN).unwrap().has(REST));
+    client.write_all(b"awake").unwrap();
+    assert_eq!(bench.until(ended), ReceiveEnd::Cancelled);
+    assert_eq!(bench.in_flight(), 0);
+    bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+    let (id, len, armed) = bench.until(received);
+    assert!(armed, "a stream goes on");
+    let buffer = Buffer { id, len };
+    assert_eq!(bench.driver.bytes(&buffer), b"awake");
+    bench.driver.give_back(buffer);
+}
+
+#[test]
+fn a_cancelled_receive_ends_and_the_socket_rests() {
+    let mut bench = Bench::new(&options());
+    let (client, socket) = bench.accept(TOKEN);
+    for how in [Receive::Stream, Receive::Rest] {
+        bench.driver.arm_receive(TOKEN, socket, how);
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+        bench.driver.cancel_receive(TOKEN, socket);
+        assert_eq!(bench.until(ended), ReceiveEnd::Cancelled, "{how:?}");
+        assert_eq!(bench.in_flight(), 0, "{how:?}");
+    }
+    drop(client);
+}
+
+#[test]
+fn a_close_in_the_very_turn_of_the_receive_leaves_nothing_behind() {
+    let mut bench = Bench::new(&options());
+    for generation in 0..50 {
+        let token = Token { index: 3, generation };
+        let (mut client, socket) = bench.accept(token);
+        // Bytes are there, so the kernel runs the receive between submission and arming: no cancel finds it.
+        client.write_all(b"early").unwrap();
+        bench.driver.arm_receive(token, socket, Receive::Stream);
+        bench.driver.close(token, socket);
+        bench.until(closed);
+        bench.until(ended);
+        assert_eq!(bench.in_flight(), 0);
+        for said in std::mem::take(&mut bench.completions) {
+            if let Completion::Received { buffer, .. } = said {
+                bench.driver.give_back(buffer);
+            }
+        }
+        let end = client.read(&mut [0; 1]);
+        assert!(matches!(end, Ok(0) | Err(_)), "the peer is told: {end:?}");
+    }
+}
+
+#[test]
+fn a_close_brings_the_frame_of_a_blocked_send_back() {
+    let mut bench = Bench::new(&options());
+    let (client, socket) = bench.accept(TOKEN);
+    bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+    let frame = Frame::from(vec![7; 16 << 20]);
+    let sent = |said: &Completion| {
+        if let Completion::Sent { result, frame, .. } = said { Some((*result, frame.len())) } else { None }
+    };
+    let mut from = 0;
+    loop {
+        bench.driver.send(TOKEN, socket, frame.clone(), from);
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+        match bench.completions.iter().find_map(sent) {
+            Some((result, _)) => from += result.unwrap(),
+            None => break,
+        }
+        bench.completions.clear();
+    }
+    assert!(from > 0 && from < frame.len(), "the kernel took a part: {from}");
+    bench.driver.close(TOKEN, socket);
+    assert_eq!(bench.until(sent), (Err(Errno::CANCELED), frame.len()));
+    bench.until(closed);
+    bench.until(ended);
+    assert_eq!(bench.in_flight(), 0);
+    drop(client);
+}
+
+#[test]
+fn a_completion_of_a_generation_that_is_gone_touches_no_state() {
+    let mut bench = Bench::new(&options());
+    let (_client, socket) = bench.accept(TOKEN);
+    bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    let late = Token { generation: TOKEN.generation - 1, ..TOKEN };
+    let nop = io_uring::opcode::Nop::new().build().user_data(Operation::Receive.of(late));
+    #[expect(unsafe_code, reason = "a completion that the kernel owes to nobody")]
+    // SAFETY: a nop points to no memory.
+    let pushed = unsafe { bench.driver.ring.push(&nop) };
+    assert!(pushed);
+    let token = bench
+        .until(|said| if let Completion::ReceiveEnded { token, .. } = said { Some(*token) } else { None });
+    assert_eq!(token, late, "the turn sees whose it was, and finds nobody");
+    assert!(bench.driver.flights.get(TOKEN).unwrap().has(RECEIVE), "the live receive is still armed");
+}
+
+#[test]
+fn a_full_table_leaves_new_connections_in_the_backlog() {
+    let mut bench = Bench::new(&Options { sockets_max: 2, ..options() });
+    let tokens = [Token { index: 0, generation: 0 }, Token { index: 1, generation: 0 }];
+    let (_one, first) = bench.accept(tokens[0]);
+    let (_two, _) = bench.accept(tokens[1]);
+    let refused = TcpStream::connect(bench.address).unwrap();
+    let error = |said: &Completion| {
+        if let Completion::AcceptEnded { error, .. } = said { Some(*error) } else { None }
+    };
+    assert_eq!(bench.until(error), Errno::NFILE, "the armed accept ran into the limit");
+    let mut waiting = TcpStream::connect(bench.address).unwrap();
+    bench.driver.arm_accept(bench.listener);
+    assert_eq!(bench.until(error), Errno::NFILE, "arming at the limit accepts nobody");
+    bench.driver.close(tokens[0], first);
+    bench.until(closed);
+    bench.driver.arm_accept(bench.listener);
+    let socket = bench.until(accepted);
+    let token = Token { index: 0, generation: 1 };
+    bench.driver.adopt(token, socket);
+    bench.driver.arm_receive(token, socket, Receive::Stream);
+    waiting.write_all(b"patient").unwrap();
+    assert_eq!(bench.until(received).1, 7, "who waited in the backlog is served");
+    drop(refused);
+}
+
+#[test]
+fn accepting_stops_when_told_and_what_came_meanwhile_arrives() {
+    let mut bench = Bench::new(&options());
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    let _client = TcpStream::connect(bench.address).unwrap();
+    bench.driver.cancel_accept(bench.listener);
+    let error = |said: &Completion| {
+        if let Completion::AcceptEnded { error, .. } = said { Some(*error) } else { None }
+    };
+    assert_eq!(bench.until(error), Errno::CANCELED);
+    let arrived = bench.completions.iter().filter_map(accepted).count();
+    bench.driver.arm_accept(bench.listener);
+    if arrived == 0 {
+        bench.until(accepted);
+    }
+}
+
+#[test]
+fn polling_with_nothing_to_do_makes_no_system_call() {
+    let mut bench = Bench::new(&options());
+    for _ in 0..3 {
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    }
+    let before = bench.driver.counters().enters;
+    for _ in 0..100 {
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    }
+    assert_eq!(bench.driver.counters().enters, before);
+    let _client = TcpStream::connect(bench.address).unwrap();
+    for _ in 0..1_000_000 {
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+        if bench.completions.iter().find_map(accepted).is_some() {
+            return;
+        }
+    }
+    panic!("polling sees what comes");
+}
+
+#[test]
+fn a_driver_that_ends_lets_go_of_its_sockets_and_memory() {
+    for sockets_max in [64, 0] {
+        let mut bench = Bench::new(&Options { sockets_max, ..options() });
+        let (mut client, socket) = bench.accept(TOKEN);
+        bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+        bench.driver.send(TOKEN, socket, Frame::from(b"last words".to_vec()), 0);
+        assert!(bench.driver.drain(), "the kernel returns everything");
+        drop(bench);
+        let mut words = Vec::new();
+        client.read_to_end(&mut words).unwrap();
+        assert_eq!(words, b"last words", "what was queued is sent, then the end");
+    }
+}
