@@ -166,6 +166,8 @@ impl Uring {
 }
 
 impl Driver for Uring {
+    type Listener = OwnedFd;
+
     fn now(&mut self) -> Moment {
         Moment::now()
     }
