@@ -44,6 +44,10 @@ pub struct Uring {
     flights: Flights,
     listeners: Vec<Listener>,
     /// Addresses of connects that are queued but not submitted.
+    #[expect(
+        clippy::vec_box,
+        reason = "entries point into the boxes, which do not move when the list grows"
+    )]
     addresses: Vec<Box<SocketAddrAny>>,
     /// The descriptor that is being put into the file table, and what came of it.
     installing: Box<i32>,

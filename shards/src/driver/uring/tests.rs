@@ -53,6 +53,15 @@ impl Bench {
         (client, socket)
     }
 
+    /// Makes the kernel complete something that was never asked for.
+    fn complete(&mut self, user_data: u64) {
+        let nop = io_uring::opcode::Nop::new().build().user_data(user_data);
+        #[expect(unsafe_code, reason = "an entry of the submission queue")]
+        // SAFETY: a nop points to no memory.
+        let pushed = unsafe { self.driver.ring.push(&nop) };
+        assert!(pushed);
+    }
+
     fn in_flight(&self) -> usize {
         self.driver.flights.owed().count()
     }
@@ -116,7 +125,7 @@ fn a_close_in_the_very_turn_of_the_receive_leaves_nothing_behind() {
     for generation in 0..50 {
         let token = Token { index: 3, generation };
         let (mut client, socket) = bench.accept(token);
-        // Bytes are there, so the kernel runs the receive between submission and arming: no cancel finds it.
+        // Bytes are there, so the receive is due before the cancel is submitted.
         client.write_all(b"early").unwrap();
         bench.driver.arm_receive(token, socket, Receive::Stream);
         bench.driver.close(token, socket);
@@ -131,6 +140,20 @@ fn a_close_in_the_very_turn_of_the_receive_leaves_nothing_behind() {
         let end = client.read(&mut [0; 1]);
         assert!(matches!(end, Ok(0) | Err(_)), "the peer is told: {end:?}");
     }
+}
+
+#[test]
+fn a_cancel_that_came_too_soon_is_repeated() {
+    let mut bench = Bench::new(&options());
+    let (_client, socket) = bench.accept(TOKEN);
+    bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    bench.driver.flights.set(TOKEN, CLOSE);
+    bench.complete(Operation::CancelReceive.of(TOKEN));
+    assert_eq!(bench.until(ended), ReceiveEnd::Cancelled);
+    bench.complete(Operation::CancelReceive.of(TOKEN));
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    assert!(bench.driver.again.is_empty(), "nothing is owed any more");
 }
 
 #[test]
@@ -168,11 +191,7 @@ fn a_completion_of_a_generation_that_is_gone_touches_no_state() {
     bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
     bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
     let late = Token { generation: TOKEN.generation - 1, ..TOKEN };
-    let nop = io_uring::opcode::Nop::new().build().user_data(Operation::Receive.of(late));
-    #[expect(unsafe_code, reason = "a completion that the kernel owes to nobody")]
-    // SAFETY: a nop points to no memory.
-    let pushed = unsafe { bench.driver.ring.push(&nop) };
-    assert!(pushed);
+    bench.complete(Operation::Receive.of(late));
     let token = bench
         .until(|said| if let Completion::ReceiveEnded { token, .. } = said { Some(*token) } else { None });
     assert_eq!(token, late, "the turn sees whose it was, and finds nobody");
