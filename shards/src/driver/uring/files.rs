@@ -47,11 +47,11 @@ impl Files {
         }
     }
 
-    /// Whether another socket finds no place. The process's own limit is the kernel's to tell.
-    pub fn is_full(&self) -> bool {
+    /// How many more sockets find a place. The process's own limit is the kernel's to tell.
+    pub fn room(&self) -> u32 {
         match self {
-            Self::Direct { size, used } => used >= size,
-            Self::Ordinary(_) => false,
+            Self::Direct { size, used } => size.saturating_sub(*used),
+            Self::Ordinary(_) => u32::MAX,
         }
     }
 

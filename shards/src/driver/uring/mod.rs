@@ -67,8 +67,22 @@ pub struct Uring {
 
 struct Listener {
     socket: OwnedFd,
-    armed: bool,
-    cancelling: bool,
+    accepting: Accepting,
+}
+
+/// What a listener does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    /// Nothing is armed.
+    Nobody,
+    /// Everybody who comes, by one operation.
+    Everybody,
+    /// One, because places are scarce: the kernel resets a connection that it accepts and has no place for.
+    One,
+    /// Everybody is being cancelled, to go on one by one.
+    Narrowing,
+    /// The turn has told it to stop.
+    Ending,
 }
 
 /// How often one turn goes back for completions that found no place in the queue, before it lets the shard work.
@@ -179,7 +193,7 @@ impl Driver for Uring {
     fn listen(&mut self, listener: OwnedFd) -> std::io::Result<ListenerId> {
         let id = u8::try_from(self.listeners.len())
             .map_err(|_| std::io::Error::other("a shard has at most 256 listeners"))?;
-        self.listeners.push(Listener { socket: listener, armed: false, cancelling: false });
+        self.listeners.push(Listener { socket: listener, accepting: Accepting::Nobody });
         Ok(ListenerId(id))
     }
 
@@ -188,7 +202,12 @@ impl Driver for Uring {
     }
 
     fn cancel_accept(&mut self, listener: ListenerId) {
-        self.push_cancel_accept(listener);
+        if let Some(state) = self.listeners.get_mut(usize::from(listener.0))
+            && state.accepting != Accepting::Nobody
+        {
+            state.accepting = Accepting::Ending;
+            self.push_cancel_accept(listener);
+        }
     }
 
     fn adopt(&mut self, token: Token, _socket: Socket) {

@@ -6,9 +6,10 @@ use std::mem::MaybeUninit;
 use io_uring::cqueue;
 use rustix::io::Errno;
 
-use super::Uring;
 use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST};
 use super::operation::Operation;
+use super::submit::SCARCE;
+use super::{Accepting, Uring};
 use crate::driver::{Buffer, Completion, ReceiveEnd};
 use crate::token::{ListenerId, ShardId, Token};
 
@@ -83,11 +84,8 @@ impl Uring {
                 }
             }
             Operation::CancelAccept => {
-                if self
-                    .listeners
-                    .get(token.index as usize)
-                    .is_some_and(|state| state.armed && state.cancelling)
-                {
+                let state = self.listeners.get(token.index as usize).map(|state| state.accepting);
+                if matches!(state, Some(Accepting::Narrowing | Accepting::Ending)) {
                     self.again.push((operation, token));
                 }
             }
@@ -111,18 +109,26 @@ impl Uring {
         if let Ok(descriptor) = said.result {
             out.push(Completion::Accepted { listener, socket: self.files.accepted(descriptor) });
         }
+        let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
+        let token = Token { index: u32::from(listener.0), generation: 0 };
         if said.more {
+            if state.accepting == Accepting::Everybody && self.files.room() <= SCARCE {
+                state.accepting = Accepting::Narrowing;
+                self.again.push((Operation::CancelAccept, token));
+            }
             return;
         }
-        let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        state.armed = false;
-        let cancelled = std::mem::take(&mut state.cancelling);
-        match said.result {
-            Err(error) => out.push(Completion::AcceptEnded { listener, error }),
-            Ok(_) if cancelled => out.push(Completion::AcceptEnded { listener, error: Errno::CANCELED }),
-            Ok(_) => {
+        let was = std::mem::replace(&mut state.accepting, Accepting::Nobody);
+        match (said.result, was) {
+            (Err(Errno::CANCELED), Accepting::Narrowing) => self.again.push((Operation::Accept, token)),
+            (Err(error), _) => out.push(Completion::AcceptEnded { listener, error }),
+            (Ok(_), Accepting::One | Accepting::Narrowing) => self.again.push((Operation::Accept, token)),
+            (Ok(_), Accepting::Everybody | Accepting::Nobody) => {
                 self.counters.rearmed += 1;
-                self.again.push((Operation::Accept, Token { index: u32::from(listener.0), generation: 0 }));
+                self.again.push((Operation::Accept, token));
+            }
+            (Ok(_), Accepting::Ending) => {
+                out.push(Completion::AcceptEnded { listener, error: Errno::CANCELED });
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use io_uring::types::CancelBuilder;
+use io_uring::types::{CancelBuilder, DestinationSlot};
 use io_uring::{opcode, squeue, types};
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
@@ -14,7 +14,7 @@ use super::buffers::GROUP;
 use super::files::{self, descriptor};
 use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST};
 use super::operation::Operation;
-use super::{FLUSH_ROUNDS, Uring};
+use super::{Accepting, FLUSH_ROUNDS, Uring};
 use crate::driver::{Completion, Receive, Socket, Wait};
 use crate::token::{ListenerId, ShardId, Token};
 use crate::tx::Frame;
@@ -24,38 +24,45 @@ use crate::tx::Frame;
 const POLL_FIRST: u16 = 1;
 const MULTISHOT: u16 = 1 << 1;
 
+/// From here on connections are accepted one by one, so that none is accepted without a place. Only a burst
+/// larger than this, in the very turn in which places become scarce, can lose a connection: one.
+pub(super) const SCARCE: u32 = 64;
+
 /// Lets the kernel choose the place in the file table.
 const ANY_PLACE: i32 = -1;
 
 impl Uring {
     pub(super) fn push_accept(&mut self, listener: ListenerId) {
-        let full = self.files.is_full();
+        let room = self.files.room();
         let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if state.armed {
+        if state.accepting != Accepting::Nobody {
             return;
         }
-        if full {
-            // Accepting now would reset the connection; in the backlog it can wait.
+        if room == 0 {
+            // In the backlog a connection can wait.
             self.early.push(Completion::AcceptEnded { listener, error: Errno::NFILE });
             return;
         }
-        state.armed = true;
-        let direct = self.files.direct().is_some();
-        let entry = opcode::AcceptMulti::new(types::Fd(state.socket.as_raw_fd()))
-            .allocate_file_index(direct)
-            .flags(if direct { 0 } else { libc::SOCK_CLOEXEC })
-            .build()
-            .user_data(Operation::Accept.at(u32::from(listener.0)));
-        // SAFETY: the entry points to no memory.
-        unsafe { self.push(&entry) };
+        let (socket, direct) = (types::Fd(state.socket.as_raw_fd()), self.files.direct().is_some());
+        let flags = if direct { 0 } else { libc::SOCK_CLOEXEC };
+        let entry = if room > SCARCE {
+            state.accepting = Accepting::Everybody;
+            opcode::AcceptMulti::new(socket).allocate_file_index(direct).flags(flags).build()
+        } else {
+            state.accepting = Accepting::One;
+            let place = direct.then(DestinationSlot::auto_target);
+            let nowhere = std::ptr::null_mut();
+            opcode::Accept::new(socket, nowhere, nowhere.cast()).file_index(place).flags(flags).build()
+        };
+        // SAFETY: the entry points to no memory: the address of the peer is not asked for.
+        unsafe { self.push(&entry.user_data(Operation::Accept.at(u32::from(listener.0)))) };
     }
 
     pub(super) fn push_cancel_accept(&mut self, listener: ListenerId) {
         let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if !state.armed {
+        if state.accepting == Accepting::Nobody {
             return;
         }
-        state.cancelling = true;
         let index = u32::from(listener.0);
         self.push_cancel(Operation::Accept.at(index), Operation::CancelAccept.at(index));
     }
@@ -150,7 +157,7 @@ impl Uring {
     /// Puts a descriptor into the file table, at a place the kernel chooses so that it never collides with an
     /// accept. One system call, because the place must be known before the connect is queued.
     fn install(&mut self, made: &OwnedFd) -> Result<Socket, Errno> {
-        if self.files.is_full() {
+        if self.files.room() == 0 {
             return Err(Errno::NFILE);
         }
         *self.installing = made.as_fd().as_raw_fd();

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::flight::REST;
+use super::submit::SCARCE;
 use super::*;
 use crate::driver::ReceiveEnd;
 
@@ -18,7 +19,7 @@ struct Bench {
 const TOKEN: Token = Token { index: 0, generation: 1 };
 
 fn options() -> Options {
-    Options { ring_entries: 64, buffer_bytes: 1024, buffer_count: 8, sockets_max: 64 }
+    Options { ring_entries: 64, buffer_bytes: 1024, buffer_count: 8, sockets_max: 1024 }
 }
 
 impl Bench {
@@ -198,20 +199,20 @@ fn a_completion_of_a_generation_that_is_gone_touches_no_state() {
     assert!(bench.driver.flights.get(TOKEN).unwrap().has(RECEIVE), "the live receive is still armed");
 }
 
+fn accept_error(said: &Completion) -> Option<Errno> {
+    if let Completion::AcceptEnded { error, .. } = said { Some(*error) } else { None }
+}
+
 #[test]
 fn a_full_table_leaves_new_connections_in_the_backlog() {
     let mut bench = Bench::new(&Options { sockets_max: 2, ..options() });
     let tokens = [Token { index: 0, generation: 0 }, Token { index: 1, generation: 0 }];
     let (_one, first) = bench.accept(tokens[0]);
     let (_two, _) = bench.accept(tokens[1]);
-    let refused = TcpStream::connect(bench.address).unwrap();
-    let error = |said: &Completion| {
-        if let Completion::AcceptEnded { error, .. } = said { Some(*error) } else { None }
-    };
-    assert_eq!(bench.until(error), Errno::NFILE, "the armed accept ran into the limit");
+    assert_eq!(bench.until(accept_error), Errno::NFILE, "the table is full");
     let mut waiting = TcpStream::connect(bench.address).unwrap();
     bench.driver.arm_accept(bench.listener);
-    assert_eq!(bench.until(error), Errno::NFILE, "arming at the limit accepts nobody");
+    assert_eq!(bench.until(accept_error), Errno::NFILE, "arming at the limit accepts nobody");
     bench.driver.close(tokens[0], first);
     bench.until(closed);
     bench.driver.arm_accept(bench.listener);
@@ -221,7 +222,23 @@ fn a_full_table_leaves_new_connections_in_the_backlog() {
     bench.driver.arm_receive(token, socket, Receive::Stream);
     waiting.write_all(b"patient").unwrap();
     assert_eq!(bench.until(received).1, 7, "who waited in the backlog is served");
-    drop(refused);
+}
+
+#[test]
+fn places_that_become_scarce_lose_no_connection() {
+    let places = 2 * SCARCE;
+    let mut bench = Bench::new(&Options { sockets_max: places, ..options() });
+    let mut clients = Vec::new();
+    for _ in 0..places {
+        clients.push(TcpStream::connect(bench.address).unwrap());
+        bench.until(accepted);
+    }
+    assert_eq!(bench.until(accept_error), Errno::NFILE);
+    let mut waiting = TcpStream::connect(bench.address).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    let nothing = waiting.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock), "it waits in the backlog");
 }
 
 #[test]
@@ -230,10 +247,7 @@ fn accepting_stops_when_told_and_what_came_meanwhile_arrives() {
     bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
     let _client = TcpStream::connect(bench.address).unwrap();
     bench.driver.cancel_accept(bench.listener);
-    let error = |said: &Completion| {
-        if let Completion::AcceptEnded { error, .. } = said { Some(*error) } else { None }
-    };
-    assert_eq!(bench.until(error), Errno::CANCELED);
+    assert_eq!(bench.until(accept_error), Errno::CANCELED);
     let arrived = bench.completions.iter().filter_map(accepted).count();
     bench.driver.arm_accept(bench.listener);
     if arrived == 0 {
