@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::affinity::{Pinning, pin};
 use crate::driver::epoll::{Descriptors, Epoll};
+use crate::driver::uring::Uring;
 use crate::driver::{Driver, Options, Peers, Waker};
 use crate::error::StartError;
 use crate::logic::{Limits, Logic};
@@ -412,9 +413,10 @@ where
             let driver = Epoll::sharing(work.stock.clone(), &work.options, shard, &work.peers)?;
             Ok((driver, "edge-triggered".to_owned()))
         }),
-        Kind::Uring => Err(StartError::UringForbidden {
-            cause: "this build has no io_uring driver".to_owned(),
-            fix: "use REALTIME_IO_DRIVER=epoll",
+        Kind::Uring => serve(&work, logic, || {
+            let driver = Uring::new(&work.options, shard, &work.peers)?;
+            let features = driver.features().to_string();
+            Ok((driver, features))
         }),
     }));
     let how = match how {
