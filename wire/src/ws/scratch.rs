@@ -1,6 +1,7 @@
 //! What the decoders of one shard share: recycled buffers, the inflater, and the bytes an event lends.
 //! Never holds state of a connection between two calls.
 
+use super::FrameError;
 use super::deflate::Inflater;
 use super::frame::CONTROL_BYTES_MAX;
 use super::partial::Partial;
@@ -13,11 +14,14 @@ use super::partial::Partial;
 #[derive(Default)]
 pub struct Scratch {
     /// Emptied partials, for the next message that does not end in its input.
+    #[expect(clippy::vec_box, reason = "the box itself is what is recycled: a decoder keeps a pointer")]
     partials: Vec<Box<Partial>>,
     pub(super) buffers: Buffers,
-    pub(super) inflater: Inflater,
+    inflater: Inflater,
+    /// `lent` or `inflated` hold what the last event may have borrowed.
+    is_lent: bool,
     /// The assembled message an event borrows; back in `buffers` on the next call.
-    pub(super) lent: Vec<u8>,
+    lent: Vec<u8>,
     /// The inflated message an event borrows.
     pub(super) inflated: Vec<u8>,
     /// The control payload an event borrows, if it came in pieces.
@@ -80,10 +84,29 @@ impl Scratch {
     /// `next` does it; call it after a connection's last event if no other may follow soon.
     #[inline]
     pub fn trim(&mut self) {
-        if self.lent.capacity() > 0 {
-            let lent = std::mem::take(&mut self.lent);
-            self.buffers.give(lent);
+        if self.is_lent {
+            self.take_back();
         }
+    }
+
+    /// Keeps an assembled message until the next call, for the event that borrows it.
+    pub(super) fn lend(&mut self, message: Vec<u8>) -> &[u8] {
+        self.is_lent = true;
+        self.lent = message;
+        &self.lent
+    }
+
+    /// Inflates a message into `inflated`, to stay until the next call.
+    pub(super) fn inflate(&mut self, compressed: &[u8], bytes_max: usize) -> Result<&[u8], FrameError> {
+        self.is_lent = true;
+        self.inflater.inflate(compressed, bytes_max, &mut self.inflated)?;
+        Ok(&self.inflated)
+    }
+
+    #[cold]
+    fn take_back(&mut self) {
+        self.is_lent = false;
+        self.buffers.give(std::mem::take(&mut self.lent));
         if self.inflated.capacity() > INFLATED_KEEP_BYTES {
             self.inflated = Vec::new();
         }
