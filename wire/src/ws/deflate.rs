@@ -37,6 +37,9 @@ const INFLATE_RATIO: usize = 4;
 /// Room for flush markers: with less left in its output zlib may write a marker twice.
 const DEFLATE_ROOM_BYTES: usize = 64;
 
+/// zlib's level: half the time of the default for a tenth more bytes of JSON; level 1 costs a third more bytes.
+const LEVEL: u32 = 2;
+
 /// How a piece of input ended.
 enum Ended {
     /// All of it is consumed and the stream goes on.
@@ -158,6 +161,3 @@ impl Deflater {
         out.truncate(out.len() - TAIL.len());
     }
 }
-
-/// zlib's compression level.
-const LEVEL: u32 = 6;
