@@ -5,8 +5,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use highper_shards::driver::Options;
 use highper_shards::affinity::{self, CpuList, Pinning};
+use highper_shards::driver::Options;
 use highper_shards::runtime::{self, Ended, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
 use highper_shards::{Limits, StartError, clock};
@@ -149,7 +149,8 @@ impl Server {
     /// # Errors
     /// What could not be started, or the shard that failed.
     pub fn run(self) -> Result<(), ServeError> {
-        let signals = Signals::watch().map_err(|source| ServeError::System { what: "watch signals", source })?;
+        let signals =
+            Signals::watch().map_err(|source| ServeError::System { what: "watch signals", source })?;
         let running = self.start()?;
         running.log_summary();
         running.serve(&signals)
@@ -182,7 +183,10 @@ fn shard_count(config: &Config) -> Result<u16, ServeError> {
         Shards::Count(count) => usize::from(count.get()),
         Shards::Auto => cpus(config)?.len(),
     };
-    u16::try_from(count).ok().filter(|count| *count <= SHARDS_MAX).ok_or(ServeError::TooManyShards { shards: count })
+    u16::try_from(count)
+        .ok()
+        .filter(|count| *count <= SHARDS_MAX)
+        .ok_or(ServeError::TooManyShards { shards: count })
 }
 
 /// The CPUs that shards may run on.
@@ -190,7 +194,8 @@ fn cpus(config: &Config) -> Result<Vec<usize>, ServeError> {
     if !config.cpu_list.is_empty() {
         return Ok(config.cpu_list.cores().iter().map(|core| usize::from(*core)).collect());
     }
-    affinity::allowed().map_err(|source| ServeError::System { what: "ask for the CPUs of this process", source })
+    affinity::allowed()
+        .map_err(|source| ServeError::System { what: "ask for the CPUs of this process", source })
 }
 
 fn listen(config: &Config, shards: usize) -> Result<Listener, ServeError> {

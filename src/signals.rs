@@ -25,7 +25,8 @@ impl Signals {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             let mut terminating = false;
             for signal in incoming.forever() {
-                let what = if signal == SIGINT || terminating { Signal::Interrupt } else { Signal::Terminate };
+                let what =
+                    if signal == SIGINT || terminating { Signal::Interrupt } else { Signal::Terminate };
                 if terminating {
                     // The drain is under way and nobody listens any more: a second wish means now.
                     std::process::exit(0);

@@ -49,7 +49,7 @@ impl Home {
 
     /// Whether no channel is known.
     pub fn is_empty(&self) -> bool {
-        self.channels.len() == 0
+        self.channels.is_empty()
     }
 
     /// Where a channel stands; `None` if nobody is interested in it.
@@ -74,11 +74,8 @@ impl Home {
         let mut missed = 0;
         for shard in state.interested.iter().filter(|shard| *shard != here) {
             if !state.behind.contains(shard) {
-                let message = Message::Deliver {
-                    channel: channel.clone(),
-                    offset,
-                    publication: publication.clone(),
-                };
+                let message =
+                    Message::Deliver { channel: channel.clone(), offset, publication: publication.clone() };
                 if post.post(shard, Lane::Bulk, message).is_ok() {
                     continue;
                 }

@@ -72,7 +72,7 @@ impl Local {
 
     /// Whether nobody is subscribed to anything.
     pub fn is_empty(&self) -> bool {
-        self.channels.len() == 0
+        self.channels.is_empty()
     }
 
     /// A channel by the index that a connection keeps.

@@ -95,10 +95,9 @@ impl Subscribers {
             Set::List(list) => (list, &[]),
             Set::Bits(bits) => (&[], bits),
         };
-        list.iter().copied().chain(bits.iter().enumerate().flat_map(|(word, bits)| Ones {
-            base: word as u32 * 64,
-            bits: *bits,
-        }))
+        list.iter().copied().chain(
+            bits.iter().enumerate().flat_map(|(word, bits)| Ones { base: word as u32 * 64, bits: *bits }),
+        )
     }
 
     /// The next slot after `after`, or the first one: for visits during which the set may change.

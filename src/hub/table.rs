@@ -32,6 +32,11 @@ impl<T> Table<T> {
         self.index.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// Index of a channel by its name and the hash of the name.
     pub fn find(&self, name: &str, hash: u64) -> Option<u32> {
         let is_it = |at: &u32| self.get(*at).is_some_and(|entry| entry.channel.name() == name);

@@ -167,7 +167,9 @@ impl Worker {
         }
         let data = &publication.data;
         self.fan_out(io, at, |out, dialect| match (dialect, channel.kind()) {
-            (Dialect::Native, ChannelKind::Named) => native::message(out, channel.name(), offset, data, &from),
+            (Dialect::Native, ChannelKind::Named) => {
+                native::message(out, channel.name(), offset, data, &from)
+            }
             (Dialect::Native, ChannelKind::User) => native::user_message(out, data, &from),
             (Dialect::Native, ChannelKind::Everyone) => native::broadcast(out, data, &from),
             (Dialect::Raw | Dialect::Echo, _) => raw::message(out, data),

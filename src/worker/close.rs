@@ -97,13 +97,13 @@ impl Worker {
     fn count(&mut self, cause: &Cause) {
         match cause {
             Cause::Frame(_) | Cause::Glitches => self.counters.protocol_errors += 1,
-            Cause::Slow => self.counters.slow += 1,
+            Cause::Slow | Cause::Network(End::Stalled) => self.counters.slow += 1,
             Cause::Peer(_)
             | Cause::Silent
             | Cause::Asked(..)
             | Cause::Panic
             | Cause::Restart
-            | Cause::Network(_)
+            | Cause::Network(End::Eof | End::Failed(_))
             | Cause::HeadTimeout
             | Cause::KeepAliveOver => {}
         }

@@ -168,7 +168,12 @@ impl Worker {
         let config = &self.shared.config;
         let agreement = config
             .websocket_compression
-            .then(|| extension::negotiate(accepted.extensions(), &extension::Settings { server_window_bits_max: 15 }))
+            .then(|| {
+                extension::negotiate(
+                    accepted.extensions(),
+                    &extension::Settings { server_window_bits_max: 15 },
+                )
+            })
             .flatten();
         let heartbeat = config.websocket_heartbeat_enabled.then_some(config.websocket_heartbeat_interval);
         let Some(mut open) = io.open(slot) else { return false };

@@ -181,7 +181,11 @@ impl Logic for Worker {
         match &conn.phase {
             Phase::Http(http) => {
                 let idle = http.served && http.reader.stage() == http1::Stage::Idle;
-                self.end(io, slot, if idle { close::Cause::KeepAliveOver } else { close::Cause::HeadTimeout });
+                self.end(
+                    io,
+                    slot,
+                    if idle { close::Cause::KeepAliveOver } else { close::Cause::HeadTimeout },
+                );
             }
             Phase::Open(_) => self.on_heartbeat(io, slot),
             Phase::Closing => {}

@@ -92,12 +92,7 @@ impl Worker {
         }
     }
 
-    fn call(
-        &mut self,
-        io: &mut ShardIo,
-        slot: SlotId,
-        run: impl FnOnce(&mut Connection<'_>) -> Outcome,
-    ) {
+    fn call(&mut self, io: &mut ShardIo, slot: SlotId, run: impl FnOnce(&mut Connection<'_>) -> Outcome) {
         let mut reach = Reach { worker: self, io, slot, nothing: None };
         let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut Connection::new(&mut reach))));
         match outcome {
@@ -143,8 +138,7 @@ impl Port for Reach<'_> {
     }
 
     fn send(&mut self, text: bool, payload: &[u8]) -> Outcome {
-        let is_open =
-            |io: &mut ShardIo, slot| io.conn(slot).is_some_and(|conn| conn.is_open());
+        let is_open = |io: &mut ShardIo, slot| io.conn(slot).is_some_and(|conn| conn.is_open());
         if !is_open(self.io, self.slot) {
             return Err(Error::Closed);
         }
