@@ -24,6 +24,12 @@ macro_rules! for_each_driver {
                 super::$promise(highper_shards::DriverKind::Epoll);
             })*
         }
+        mod uring {
+            $(#[test]
+            fn $promise() {
+                super::$promise(highper_shards::DriverKind::Uring);
+            })*
+        }
     };
 }
 

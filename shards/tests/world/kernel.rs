@@ -25,6 +25,12 @@ impl KernelDriver for Epoll {
     }
 }
 
+impl KernelDriver for highper_shards::driver::uring::Uring {
+    fn build(options: &Options, peers: &Peers) -> Self {
+        Self::new(options, ShardId(0), peers).unwrap()
+    }
+}
+
 pub struct Kernel<D> {
     address: SocketAddr,
     driver: PhantomData<D>,

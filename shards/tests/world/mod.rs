@@ -23,6 +23,12 @@ macro_rules! for_each_driver {
                 super::$promise::<crate::world::kernel::Kernel<highper_shards::driver::epoll::Epoll>>();
             })*
         }
+        mod uring {
+            $(#[test]
+            fn $promise() {
+                super::$promise::<crate::world::kernel::Kernel<highper_shards::driver::uring::Uring>>();
+            })*
+        }
         mod sim {
             $(#[test]
             fn $promise() {
