@@ -60,8 +60,7 @@ impl Files {
         match self {
             Self::Direct { used, .. } => *used += 1,
             Self::Ordinary(open) => {
-                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-                open.insert(descriptor, unsafe { OwnedFd::from_raw_fd(descriptor as i32) });
+                open.insert(descriptor, lent(descriptor));
             }
         }
         Socket(descriptor)
@@ -84,6 +83,14 @@ impl Files {
                 open.insert(number, descriptor);
                 Ok(Socket(number))
             }
+        }
+    }
+
+    /// The descriptor of a socket that is an ordinary one.
+    pub fn ordinary(&self, socket: Socket) -> Option<&OwnedFd> {
+        match self {
+            Self::Direct { .. } => None,
+            Self::Ordinary(open) => open.get(&socket.0),
         }
     }
 
@@ -118,6 +125,18 @@ impl Files {
 /// The socket as the number an entry carries; see [`Files::address`].
 pub(super) fn descriptor(socket: Socket) -> types::Fd {
     types::Fd(socket.0 as i32)
+}
+
+/// An ordinary descriptor that a completion has just brought.
+pub(super) fn lent(descriptor: u32) -> OwnedFd {
+    // SAFETY: it comes from the completion that made it, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(descriptor as i32) }
+}
+
+/// Ends the sending direction.
+pub(super) fn shutdown(socket: &OwnedFd) {
+    // It fails on a connection that is broken already, which its receive tells.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
 }
 
 /// A socket for an outgoing connection to `to`, bound to the address `from`. The port is chosen when it connects,

@@ -95,14 +95,15 @@ impl Uring {
     /// io_uring is forbidden, too old, or out of memory: [`StartError::epoll_would_do`] then says so.
     pub fn new(options: &Options, shard: ShardId, peers: &Peers) -> Result<Self, StartError> {
         let (mut ring, mode) = Ring::open(options.ring_entries)?;
-        let ring_messages = probe::operations(&ring)?;
+        let optional = probe::operations(&ring)?;
         let buffers = Buffers::new(&mut ring, options.buffer_count, options.buffer_bytes)?;
         let files = Files::new(&ring, options.sockets_max);
         let features = Features {
             mode,
             registered_ring: ring.is_registered(),
             direct_descriptors: files.direct(),
-            ring_messages,
+            ring_messages: optional.ring_messages,
+            install: optional.install,
             completions: ring.completions_max(),
             buffers: (buffers.count(), buffers.buffer_bytes()),
         };
@@ -125,7 +126,7 @@ impl Uring {
             counters: DriverCounters::default(),
         };
         driver.push_wake();
-        if ring_messages {
+        if optional.ring_messages {
             peers.publish_ring(shard, driver.ring.descriptor());
         }
         Ok(driver)

@@ -27,7 +27,7 @@ pub(super) enum Operation {
     CancelSend = 9,
     /// Cancels `Connect`. Completes only if it found nothing.
     CancelConnect = 10,
-    /// Operations whose failure changes nothing: shutdown, close of a socket nobody adopted.
+    /// Operations whose failure changes nothing: shutdown by the kernel, close of a socket nobody adopted.
     Forgotten = 11,
     /// Multishot poll of this shard's eventfd.
     Wake = 12,
@@ -39,9 +39,11 @@ pub(super) enum Operation {
     Install = 15,
     /// Cancels `Accept`. Completes only if it found nothing.
     CancelAccept = 16,
+    /// A descriptor was lent to the process so that it can end the sending direction.
+    Shutdown = 17,
 }
 
-const ALL: [Operation; 16] = [
+const ALL: [Operation; 17] = [
     Operation::Accept,
     Operation::Receive,
     Operation::Rest,
@@ -58,6 +60,7 @@ const ALL: [Operation; 16] = [
     Operation::Ring,
     Operation::Install,
     Operation::CancelAccept,
+    Operation::Shutdown,
 ];
 
 impl Operation {
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn user_data_of_strangers_is_nobody_s() {
-        for user_data in [0, u64::MAX, 17 << 56, 1] {
+        for user_data in [0, u64::MAX, 18 << 56, 1] {
             assert_eq!(Operation::parse(user_data), None);
         }
     }

@@ -38,6 +38,9 @@ pub struct Features {
     pub direct_descriptors: Option<u32>,
     /// Whether other shards are woken by a message to their ring; otherwise by eventfd.
     pub ring_messages: bool,
+    /// Whether a direct descriptor can be made an ordinary one (Linux 6.8): to end its sending direction without
+    /// a thread of the kernel, and to pass it to another process.
+    pub install: bool,
     /// Completions the queue holds.
     pub completions: u32,
     /// Receive buffers and the bytes of each.
@@ -61,6 +64,9 @@ impl fmt::Display for Features {
         if !self.ring_messages {
             f.write_str(", peers woken by eventfd")?;
         }
+        if !self.install && self.direct_descriptors.is_some() {
+            f.write_str(", shutdown by kernel threads (no FIXED_FD_INSTALL before Linux 6.8)")?;
+        }
         let (count, bytes) = self.buffers;
         write!(f, ", {count} buffers of {bytes} bytes, {} completions", self.completions)
     }
@@ -80,15 +86,24 @@ const REQUIRED: [(u8, &str); 9] = [
     (opcode::Socket::CODE, "allocation of direct descriptors"),
 ];
 
-/// Checks the operations; tells whether rings can message each other.
-pub(super) fn operations(ring: &Ring) -> Result<bool, StartError> {
+/// Operations that are replaced where they are missing.
+pub(super) struct Optional {
+    pub ring_messages: bool,
+    pub install: bool,
+}
+
+/// Checks the operations.
+pub(super) fn operations(ring: &Ring) -> Result<Optional, StartError> {
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe).map_err(|error| {
         refusal(Errno::from_io_error(&error).unwrap_or(Errno::IO), "a probe", REQUIRED.len())
     })?;
     match REQUIRED.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, what)) => Err(StartError::UringTooOld { what }),
-        None => Ok(probe.is_supported(opcode::MsgRingData::CODE)),
+        None => Ok(Optional {
+            ring_messages: probe.is_supported(opcode::MsgRingData::CODE),
+            install: probe.is_supported(opcode::FixedFdInstall::CODE),
+        }),
     }
 }
 
@@ -181,6 +196,7 @@ mod tests {
             registered_ring: true,
             direct_descriptors: Some(16_384),
             ring_messages: true,
+            install: true,
             completions: 8192,
             buffers: (256, 8192),
         };
@@ -190,11 +206,14 @@ mod tests {
              256 buffers of 8192 bytes, 8192 completions"
         );
         features.mode = Mode::Cooperative;
-        features.direct_descriptors = None;
+        features.install = false;
         features.ring_messages = false;
-        let text = features.to_string();
-        for part in ["no DEFER_TASKRUN", "file table refused", "eventfd"] {
-            assert!(text.contains(part), "{text}");
+        let direct = features.to_string();
+        features.direct_descriptors = None;
+        let ordinary = features.to_string();
+        for part in ["no DEFER_TASKRUN", "no FIXED_FD_INSTALL", "eventfd"] {
+            assert!(direct.contains(part), "{direct}");
         }
+        assert!(ordinary.contains("file table refused") && !ordinary.contains("INSTALL"), "{ordinary}");
     }
 }

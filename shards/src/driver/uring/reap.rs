@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use io_uring::cqueue;
 use rustix::io::Errno;
 
+use super::files;
 use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST};
 use super::operation::Operation;
 use super::submit::SCARCE;
@@ -98,6 +99,12 @@ impl Uring {
                 if said.result.is_err() {
                     // The peer's ring is gone or had no memory: its eventfd is not.
                     self.peers.waker(ShardId(token.index as u16)).wake();
+                }
+            }
+            Operation::Shutdown => {
+                // Without a free descriptor the peer hears of the end when the connection is closed.
+                if let Ok(descriptor) = said.result {
+                    files::shutdown(&files::lent(descriptor));
                 }
             }
             Operation::Install => self.installed = Some(said.result),

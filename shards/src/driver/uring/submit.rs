@@ -105,11 +105,24 @@ impl Uring {
         unsafe { self.push(&entry) };
     }
 
+    /// The kernel has `IORING_OP_SHUTDOWN` done by a thread, which costs more than the rest of the connection's
+    /// life. So a direct descriptor is lent to the process for the length of two system calls; see `reap`.
     pub(super) fn push_shutdown(&mut self, socket: Socket) {
-        let entry = opcode::Shutdown::new(descriptor(socket), libc::SHUT_WR).build();
-        let entry = self.files.address(entry).flags(squeue::Flags::SKIP_SUCCESS);
+        if let Some(descriptor) = self.files.ordinary(socket) {
+            return files::shutdown(descriptor);
+        }
+        let entry = if self.features.install {
+            opcode::FixedFdInstall::new(types::Fixed(socket.0), 0)
+                .build()
+                .user_data(Operation::Shutdown.at(0))
+        } else {
+            opcode::Shutdown::new(types::Fixed(socket.0), libc::SHUT_WR)
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(Operation::Forgotten.at(0))
+        };
         // SAFETY: the entry points to no memory.
-        unsafe { self.push(&entry.user_data(Operation::Forgotten.at(0))) };
+        unsafe { self.push(&entry) };
     }
 
     /// Cancels by name, one by one: cancelling by descriptor would walk every armed operation of the ring.
@@ -223,6 +236,7 @@ impl Uring {
                 | Operation::Forgotten
                 | Operation::Rung
                 | Operation::Ring
+                | Operation::Shutdown
                 | Operation::Install => {}
             }
         }

@@ -242,6 +242,23 @@ fn places_that_become_scarce_lose_no_connection() {
 }
 
 #[test]
+fn a_shutdown_ends_one_direction_only() {
+    // A descriptor lent by the table, a thread of the kernel, an ordinary descriptor.
+    for (sockets_max, install) in [(1024, true), (1024, false), (0, true)] {
+        let mut bench = Bench::new(&Options { sockets_max, ..options() });
+        assert!(bench.driver.features.install, "Linux 6.8");
+        bench.driver.features.install = install;
+        let (mut client, socket) = bench.accept(TOKEN);
+        bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+        bench.driver.shutdown(TOKEN, socket);
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the peer sees the end");
+        client.write_all(b"and you?").unwrap();
+        assert_eq!(bench.until(received).1, 8, "and is still heard");
+    }
+}
+
+#[test]
 fn accepting_stops_when_told_and_what_came_meanwhile_arrives() {
     let mut bench = Bench::new(&options());
     bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
