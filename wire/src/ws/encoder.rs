@@ -41,7 +41,8 @@ pub const fn frame_len(payload_len: usize) -> usize {
     }
 }
 
-/// [`message`] as a client sends it. A browser-grade client draws `key` at random for each frame.
+/// [`message`] as a client sends it. Outside of tests and benchmarks `key` is random for each frame
+/// (RFC 6455 §5.3).
 pub fn masked_message(out: &mut Vec<u8>, key: [u8; 4], kind: Kind, payload: &[u8]) {
     frame(out, kind.into(), false, Some(key), &[payload]);
 }
