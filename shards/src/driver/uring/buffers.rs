@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
+use rustix::io::Errno;
+
+use super::probe;
 use super::setup::Ring;
 use crate::driver::Buffer;
 use crate::error::StartError;
@@ -39,19 +42,17 @@ impl Buffers {
         let page = rustix::param::page_size();
         let offset = (usize::from(count) * size_of::<BufRingEntry>()).next_multiple_of(page);
         let mapped = (offset + usize::from(count) * buffer_bytes).next_multiple_of(page);
-        let memory = |source| StartError::UringMemory {
-            what: "receive buffers",
-            size: mapped,
-            limit: "the memory limit of the container or `ulimit -v`",
-            source,
+        let refused = |error: std::io::Error| {
+            let error = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            probe::refusal(error, "receive buffers", mapped)
         };
-        let base = map(mapped).map_err(memory)?;
+        let base = map(mapped).map_err(refused)?;
         let mut buffers =
             Self { base, mapped, offset, buffer_bytes, count, tail: 0, published: 0, leaked: false };
         // SAFETY: the mapping is page-aligned, holds `count` entries and lives until `Buffers` is dropped, which
         // `Uring` does after the ring is closed, or never (`leak`).
         unsafe { ring.submitter().register_buf_ring_with_flags(base.as_ptr() as u64, count, GROUP, 0) }
-            .map_err(memory)?;
+            .map_err(refused)?;
         for id in 0..count {
             buffers.put(id);
         }

@@ -94,7 +94,17 @@ impl Uring {
     /// # Errors
     /// io_uring is forbidden, too old, or out of memory: [`StartError::epoll_would_do`] then says so.
     pub fn new(options: &Options, shard: ShardId, peers: &Peers) -> Result<Self, StartError> {
-        let (mut ring, mode) = Ring::open(options.ring_entries)?;
+        let (ring, mode) = Ring::open(options.ring_entries)?;
+        Self::on(ring, mode, options, shard, peers)
+    }
+
+    fn on(
+        mut ring: Ring,
+        mode: Mode,
+        options: &Options,
+        shard: ShardId,
+        peers: &Peers,
+    ) -> Result<Self, StartError> {
         let optional = probe::operations(&ring)?;
         let buffers = Buffers::new(&mut ring, options.buffer_count, options.buffer_bytes)?;
         let files = Files::new(&ring, options.sockets_max);

@@ -25,6 +25,15 @@ pub enum Mode {
 impl Mode {
     pub(super) const BEST_FIRST: [Self; 3] =
         [Self::Deferred { no_array: true }, Self::Deferred { no_array: false }, Self::Cooperative];
+
+    /// The newest flag of the mode.
+    pub(super) fn flag(self) -> &'static str {
+        match self {
+            Self::Deferred { no_array: true } => "IORING_SETUP_NO_SQARRAY",
+            Self::Deferred { no_array: false } => "IORING_SETUP_DEFER_TASKRUN",
+            Self::Cooperative => "IORING_SETUP_COOP_TASKRUN",
+        }
+    }
 }
 
 /// What the driver runs with, for the line at start-up.
@@ -150,9 +159,6 @@ fn explain(
             limit: "the memory limit of the container or `ulimit -l`",
             source: error.into(),
         },
-        (Errno::INVAL, _) => {
-            StartError::UringTooOld { what: "cooperative completions (IORING_SETUP_COOP_TASKRUN)" }
-        }
         (_, _) => StartError::Kernel { what, source: error.into() },
     }
 }
@@ -183,7 +189,7 @@ mod tests {
 
     #[test]
     fn epoll_is_the_answer_to_every_refusal_of_the_ring_itself() {
-        for error in [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::NOMEM, Errno::INVAL] {
+        for error in [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::NOMEM] {
             assert!(explain(error, "a ring", 8, Some("0"), None).epoll_would_do(), "{error}");
         }
         assert!(!explain(Errno::MFILE, "a ring", 8, Some("0"), None).epoll_would_do());

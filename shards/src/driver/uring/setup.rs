@@ -37,19 +37,27 @@ const WORKERS: [u32; 2] = [2, 1];
 impl Ring {
     /// Makes a ring for this thread, with as many of the wanted flags as the kernel has.
     pub fn open(entries: u32) -> Result<(Self, Mode), StartError> {
-        let entries = entries.clamp(1, 32_768).next_power_of_two();
-        let mut last = Errno::INVAL;
         for mode in Mode::BEST_FIRST {
-            match build(entries, mode) {
-                Ok(uring) => return Self::start(uring, mode),
-                Err(error) if error == Errno::INVAL => last = error,
-                Err(error) => return Err(probe::refusal(error, "a ring", entries as usize)),
+            match Self::open_as(mode, entries) {
+                Err(StartError::UringTooOld { .. }) => {}
+                Ok(ring) => return Ok((ring, mode)),
+                Err(error) => return Err(error),
             }
         }
-        Err(probe::refusal(last, "a ring", entries as usize))
+        Err(StartError::UringTooOld { what: "cooperative completions (IORING_SETUP_COOP_TASKRUN)" })
     }
 
-    fn start(uring: IoUring, mode: Mode) -> Result<(Self, Mode), StartError> {
+    /// Makes a ring with these flags.
+    pub fn open_as(mode: Mode, entries: u32) -> Result<Self, StartError> {
+        let entries = entries.clamp(1, 32_768).next_power_of_two();
+        match build(entries, mode) {
+            Ok(uring) => Self::start(uring),
+            Err(Errno::INVAL) => Err(StartError::UringTooOld { what: mode.flag() }),
+            Err(error) => Err(probe::refusal(error, "a ring", entries as usize)),
+        }
+    }
+
+    fn start(uring: IoUring) -> Result<Self, StartError> {
         if !uring.params().is_feature_nodrop() || !uring.params().is_feature_ext_arg() {
             return Err(StartError::UringTooOld { what: "lossless completion queues and timed waits" });
         }
@@ -65,7 +73,7 @@ impl Ring {
             flags |= EnterFlags::REGISTERED_RING;
         }
         let batch = uring.params().sq_entries().min(BATCH);
-        Ok((Self { uring, registered, flags, batch, enters: 0 }, mode))
+        Ok(Self { uring, registered, flags, batch, enters: 0 })
     }
 
     /// For registrations.

@@ -24,8 +24,10 @@ fn options() -> Options {
 
 impl Bench {
     fn new(options: &Options) -> Self {
-        let peers = Peers::new([Waker::new().unwrap()]);
-        let mut driver = Uring::new(options, ShardId(0), &peers).unwrap();
+        Self::over(Uring::new(options, ShardId(0), &Peers::new([Waker::new().unwrap()])).unwrap())
+    }
+
+    fn over(mut driver: Uring) -> Self {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let listener = driver.listen(socket.into()).unwrap();
@@ -85,6 +87,32 @@ fn received(said: &Completion) -> Option<(u16, u32, bool)> {
         Some((buffer.id, buffer.len, *armed))
     } else {
         None
+    }
+}
+
+#[test]
+fn the_driver_works_with_fewer_flags_and_says_so() {
+    for mode in Mode::BEST_FIRST {
+        let ring = Ring::open_as(mode, 64).unwrap();
+        let peers = Peers::new([Waker::new().unwrap()]);
+        let mut bench = Bench::over(Uring::on(ring, mode, &options(), ShardId(0), &peers).unwrap());
+        assert_eq!(bench.driver.features().mode, mode);
+        let (mut client, socket) = bench.accept(TOKEN);
+        bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+        for round in 0..100 {
+            client.write_all(&[round]).unwrap();
+            let (id, len, armed) = bench.until(received);
+            let bytes = bench.driver.bytes(&Buffer { id, len }).to_vec();
+            bench.driver.give_back(Buffer { id, len });
+            assert!(armed && bytes == [round], "{mode:?}");
+            bench.driver.send(TOKEN, socket, Frame::from(bytes), 0);
+            bench.until(|said| matches!(said, Completion::Sent { result: Ok(1), .. }).then_some(()));
+            client.read_exact(&mut [0]).unwrap();
+        }
+        bench.driver.close(TOKEN, socket);
+        bench.until(closed);
+        bench.until(ended);
+        assert_eq!(bench.in_flight(), 0, "{mode:?}");
     }
 }
 
