@@ -12,6 +12,7 @@ TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
 BENCH = os.path.join(TARGET, "release", "realtime-bench")
 SERVER = os.path.join(TARGET, "release", "realtime")
 COMPARE = os.path.join(ROOT, "bench", "compare")
+FLOOR = os.path.join(TARGET, "release", "examples", "floor")
 AXUM = os.path.join(os.environ.get("COMPARE_TARGET_DIR", os.path.join(COMPARE, "axum", "target")), "release", "compare-axum")
 
 # name: (arguments, unit counted, figure)
@@ -22,7 +23,7 @@ SCENARIOS = {
     "echo 200 × 1 × 16 KiB": ["echo", "--connections", "200", "--size", "16384"],
     "fan-out 1 → 1,000 × 128 B": ["fanout", "--connections", "1000", "--size", "128"],
     "fan-out 1 → 10,000 × 128 B at 20/s": ["fanout", "--connections", "10000", "--size", "128", "--rate", "20"],
-    "connect": ["connect", "--count", "20000", "--close", "keep"],
+    "connect": ["connect", "--count", "15000", "--close", "keep"],
     "connect and close": ["connect", "--count", "20000"],
 }
 FIGURES = {
@@ -35,9 +36,10 @@ FIGURES = {
 class Peer:
     """A server under test: how it is started, and where its paths are."""
 
-    def __init__(self, name, command, environment=None, native=False):
+    def __init__(self, name, command, environment=None, native=False, only=None):
         self.name, self.command, self.native = name, command, native
         self.environment = environment or {}
+        self.only = only  # the only kind of scenario it can answer
         self.process, self.log, self.port = None, None, None
 
     def start(self):
@@ -99,6 +101,7 @@ def peers():
         Peer("realtime (epoll)", [SERVER], {**ours, "REALTIME_IO_DRIVER": "epoll"}, native=True),
         Peer("uWebSockets", ["node", os.path.join(COMPARE, "uws", "server.js"), "PORT"]),
         Peer("axum", [AXUM, "PORT"]),
+        Peer("floor", [FLOOR, "PORT"], only="fanout"),
     ]
 
 
@@ -155,11 +158,13 @@ def main():
         figures = {peer.name: [] for peer in chosen}
         for _ in range(options.rounds):
             for peer in chosen:
+                if peer.only not in (None, SCENARIOS[name][0]):
+                    continue
                 figure, waited = measure(peer, SCENARIOS[name], options.seconds)
                 figures[peer.name].append(figure)
                 if waited > 0.2:
                     print(f"{name}: {peer.name} waited {waited:.0%} of the time for its core", file=sys.stderr)
-        cells = [f"{statistics.median(f):.2f} ({min(f):.2f}–{max(f):.2f})" for f in figures.values()]
+        cells = [f"{statistics.median(f):.2f} ({min(f):.2f}–{max(f):.2f})" if f else "–" for f in figures.values()]
         ours, theirs = figures.get("realtime (io_uring)"), figures.get("uWebSockets")
         ratio = f"{statistics.median(ours) / statistics.median(theirs):.2f}" if ours and theirs else "–"
         print(f"| {name} | " + " | ".join(cells) + f" | {ratio} |", flush=True)
