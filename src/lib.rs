@@ -25,6 +25,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod error;
 pub mod handler;
 pub mod hub;
 pub mod logs;
@@ -38,7 +39,8 @@ pub mod signals;
 pub mod worker;
 
 pub use config::Config;
+pub use error::ServeError;
 pub use handler::{Connection, Endpoint, Error, Message, Outcome, Task};
 pub use highper_wire::ws::CloseCode;
 pub use running::{Broadcaster, Running};
-pub use server::{ServeError, Server};
+pub use server::Server;

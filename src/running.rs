@@ -10,10 +10,10 @@ use highper_shards::socket::Address;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::error::ServeError;
 use crate::handler::{Error, Outcome};
 use crate::message::{Channel, Message, Names, Publication};
 use crate::observe::counters::Snapshot;
-use crate::server::ServeError;
 use crate::signals::{Signal, Signals};
 use crate::worker::Shared;
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use highper_shards::affinity::{self, CpuList, Pinning};
 use highper_shards::driver::Options;
-use highper_shards::runtime::{self, Ended, Settings};
+use highper_shards::runtime::{self, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
-use highper_shards::{Limits, StartError, clock};
+use highper_shards::{Limits, clock};
 
 use crate::api::Routes;
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
+use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Message, Outcome};
 use crate::message::Names;
 use crate::observe::counters::Board;
@@ -27,46 +28,6 @@ pub struct Server {
     config: Config,
     endpoints: Vec<Endpoint>,
     has_handlers: bool,
-}
-
-/// Why a server could not be started or did not end well.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The kernel or the machine refused something; the text says what to do.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// REALTIME_HOST is a name that does not resolve.
-    #[error("REALTIME_HOST={host}: {source}; use an IP address or a name that resolves")]
-    Host {
-        /// As configured.
-        host: String,
-        /// What the resolver said.
-        source: std::io::Error,
-    },
-    /// REALTIME_SHARDS is beyond what a process may have.
-    #[error("REALTIME_SHARDS={shards}: a process has at most {SHARDS_MAX} shards")]
-    TooManyShards {
-        /// As configured.
-        shards: usize,
-    },
-    /// More endpoints than a connection can name.
-    #[error("{0} WebSocket endpoints; a server has at most 255")]
-    TooManyEndpoints(usize),
-    /// Two endpoints share a path.
-    #[error("two endpoints at {0}; each path has one")]
-    DuplicateEndpoint(String),
-    /// A thread beside the shards, or its signals, were refused.
-    #[error("{what}: {source}")]
-    System {
-        /// What was being done.
-        what: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A shard ended by itself.
-    #[error(transparent)]
-    Ended(#[from] Ended),
 }
 
 impl Server {
@@ -161,7 +122,9 @@ impl Server {
 fn all_endpoints(config: &Config, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, ServeError> {
     if !config.websocket_enabled {
         endpoints.clear();
-    } else if endpoints.iter().all(|endpoint| endpoint.path != config.websocket_path.as_str()) {
+    } else if config.auto_register_routes
+        && endpoints.iter().all(|endpoint| endpoint.path != config.websocket_path.as_str())
+    {
         endpoints.push(Endpoint::native(config.websocket_path.as_str()));
     }
     if let Some(path) = config.echo_path.as_ref().filter(|_| config.websocket_enabled) {

@@ -40,6 +40,7 @@ fn good(row: &Row) -> (String, String) {
         "REALTIME_REDIS_SENTINELS" => return same("one:26379,[::1]:26380"),
         "HTTP3_FALLBACK_PROTOCOLS" => return same("http/1.1"),
         "REALTIME_CPU_POLICY" => return same("none"),
+        "WEBSOCKET_COMPRESSION_LEVEL" => return same("6"),
         "REALTIME_MEMORY_LIMIT_MB" => return ("64".to_owned(), "64M".to_owned()),
         "MONITORING_HIGH_MEMORY_MB" => return ("64".to_owned(), "64M".to_owned()),
         _ => {}

@@ -12,7 +12,7 @@ vars! {
     /// Whether to serve at all; false says so and exits with 0.
     enabled: bool = "true", "REALTIME_ENABLED";
     /// Whether a server built in code listens as soon as it is built.
-    auto_start: bool = "true", "REALTIME_AUTO_START";
+    auto_start: bool = "true", "REALTIME_AUTO_START", accepted("a server built in code listens when start or run is called");
     /// Whether the protocols of this configuration get their routes without being asked for in code.
     auto_register_routes: bool = "true", "REALTIME_AUTO_REGISTER_ROUTES";
     /// Where the server runs; only testing and local relax the checks of secrets.
@@ -34,7 +34,7 @@ vars! {
     /// A connection without any traffic for so long is closed.
     connection_timeout: Duration = "300", "REALTIME_CONNECTION_TIMEOUT", seconds, range(1, 604_800), live;
     /// Ping, SSE comment or keep-alive of protocols that set no interval of their own.
-    heartbeat_interval: Duration = "30", "REALTIME_HEARTBEAT_INTERVAL", seconds, range(1, 86_400), live;
+    heartbeat_interval: Duration = "30", "REALTIME_HEARTBEAT_INTERVAL", seconds, range(1, 86_400), live, later;
     /// Size of one receive buffer of the ring that all connections of a shard share.
     buffer_size: ByteSize = "8192", "REALTIME_BUFFER_SIZE", bytes, range(1024, 1_048_576);
     /// Connections the kernel queues before they are accepted, per shard.
@@ -90,7 +90,7 @@ vars! {
     /// Whether permessage-deflate (RFC 7692) is agreed to.
     websocket_compression: bool = "true", "WEBSOCKET_COMPRESSION", live;
     /// Effort of compression, 1 fast to 9 small.
-    websocket_compression_level: u8 = "1", "WEBSOCKET_COMPRESSION_LEVEL", range(1, 9), live;
+    websocket_compression_level: u8 = "2", "WEBSOCKET_COMPRESSION_LEVEL", range(1, 9), live;
     /// Whether text that is not UTF-8 is closed with 1007.
     websocket_validate_utf8: bool = "true", "WEBSOCKET_VALIDATE_UTF8", live;
     /// Whether silent connections are pinged.
@@ -108,9 +108,9 @@ vars! {
     /// Whether clients may send to everyone and to users.
     client_broadcast: bool = "false", "REALTIME_CLIENT_BROADCAST", live;
     /// Channels the process holds; auto is bounded by memory.
-    memory_max_channels: Cap = "0", "REALTIME_MEMORY_MAX_CHANNELS", live;
+    memory_max_channels: Cap = "0", "REALTIME_MEMORY_MAX_CHANNELS", live, later;
     /// Subscribers one channel may have; auto is bounded by memory.
-    memory_max_subscribers: Cap = "0", "REALTIME_MEMORY_MAX_SUBSCRIBERS", live;
+    memory_max_subscribers: Cap = "0", "REALTIME_MEMORY_MAX_SUBSCRIBERS", live, later;
     /// Publications kept per channel for those who come back; 0 keeps none.
     history_size: u32 = "0", "REALTIME_HISTORY_SIZE", range(0, 1_000_000), live, later;
     /// How long publications are kept.
@@ -132,7 +132,7 @@ vars! {
     /// Where health is told, beside /health/live and /health/ready.
     health_check_path: UrlPath = "/realtime/health", "REALTIME_HEALTH_CHECK_PATH";
     /// Whether health includes numbers.
-    health_check_include_metrics: bool = "true", "REALTIME_HEALTH_CHECK_INCLUDE_METRICS", live;
+    health_check_include_metrics: bool = "true", "REALTIME_HEALTH_CHECK_INCLUDE_METRICS", live, later;
     /// Whether browsers on other sites may call (CORS).
     cors_enabled: bool = "true", "REALTIME_CORS_ENABLED", live, later;
     /// Sites that may call; * is every site.

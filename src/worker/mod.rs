@@ -93,7 +93,7 @@ impl Worker {
             local: Local::default(),
             home: Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48),
             scratch: ws::Scratch::new(),
-            deflater: ws::Deflater::new(),
+            deflater: ws::Deflater::with_level(u32::from(config.websocket_compression_level)),
             deflated: Vec::new(),
             text: Vec::new(),
             from: String::new(),

@@ -1,0 +1,46 @@
+//! Why a server could not be started or did not end well. Each text says what to do.
+
+use highper_shards::StartError;
+use highper_shards::runtime::Ended;
+
+use crate::config::SHARDS_MAX;
+
+/// Why a server could not be started or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The kernel or the machine refused something; the text says what to do.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// REALTIME_HOST is a name that does not resolve.
+    #[error("REALTIME_HOST={host}: {source}; use an IP address or a name that resolves")]
+    Host {
+        /// As configured.
+        host: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// REALTIME_SHARDS is beyond what a process may have.
+    #[error("REALTIME_SHARDS={shards}: a process has at most {SHARDS_MAX} shards")]
+    TooManyShards {
+        /// As configured.
+        shards: usize,
+    },
+    /// More endpoints than a connection can name.
+    #[error("{0} WebSocket endpoints; a server has at most 255")]
+    TooManyEndpoints(usize),
+    /// Two endpoints share a path.
+    #[error("two endpoints at {0}; each path has one")]
+    DuplicateEndpoint(String),
+    /// A thread beside the shards, or its signals, were refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A shard ended by itself.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
