@@ -1,0 +1,78 @@
+//! A server in a process of its own, on a port of its own, configured by variables. It ends with the test.
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::print_stdout, reason = "a failed test shows the server's log")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A running server process.
+pub struct Process {
+    child: Child,
+    log: BufReader<ChildStdout>,
+    /// What it has logged until it listened.
+    started: String,
+    address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a server of two shards on the loopback with these variables, and an echo endpoint at `/echo`.
+    pub fn start(variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_realtime"))
+            .env_clear()
+            .envs([("REALTIME_HOST", "127.0.0.1"), ("REALTIME_PORT", "0"), ("REALTIME_SHARDS", "2")])
+            .env("REALTIME_ECHO_PATH", "/echo")
+            .envs(variables.iter().copied())
+            .current_dir(env!("CARGO_TARGET_TMPDIR"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary was built");
+        let mut log = BufReader::new(child.stdout.take().expect("its output was asked for"));
+        let mut started = String::new();
+        let address = loop {
+            let line_at = started.len();
+            let read = log.read_line(&mut started).expect("it writes text");
+            assert!(read > 0, "the server ended before it listened: {started}");
+            let tail = started[line_at..].split_once("listens on ").map(|(_, tail)| tail);
+            if let Some(address) = tail.and_then(|tail| tail.split(['"', '\\', '\n', ' ']).next()) {
+                break address.parse().expect("an address follows");
+            }
+        };
+        Self { child, log, started, address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Bytes of its memory that are resident.
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the process lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes * 1024
+    }
+
+    /// Its threads.
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the process lives").count()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let _ = self.log.read_to_string(&mut self.started);
+            println!("log of the server:\n{}", self.started);
+        }
+    }
+}
