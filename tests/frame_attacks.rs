@@ -218,6 +218,24 @@ fn w5_a_million_pings_that_read_no_pong_take_no_memory() {
 }
 
 #[test]
+fn w5_who_lags_behind_still_gets_the_pong_it_waits_for() {
+    each_driver(|driver| {
+        let server = TestServer::start(driver, |config| config.outbox_bytes = ByteSize::new(64 << 20));
+        let mut client = Client::narrow(server.address(), 4096);
+        client.upgrade("/echo", None);
+        let megabyte = vec![7; 1 << 20];
+        for _ in 0..16 {
+            client.binary(&megabyte);
+        }
+        client.send(&frame(0x89, b"are you there?"));
+        for _ in 0..16 {
+            assert_eq!(client.next(), Received::Binary(megabyte.clone()));
+        }
+        assert_eq!(client.next(), Received::Pong(b"are you there?".to_vec()));
+    });
+}
+
+#[test]
 fn w6_odd_behaviour_is_counted_and_ends_at_the_limit() {
     each_driver(|driver| {
         let server = server(driver);

@@ -86,6 +86,8 @@ pub struct WebSocket {
     pub window_bits: u8,
     /// Odd but legal behaviour since the last heartbeat.
     pub glitches: u16,
+    /// Pongs sent while the peer lags behind, since the last heartbeat.
+    pub pongs_lagging: u8,
     /// A ping was sent and nothing was heard since.
     pub pinged: bool,
 }

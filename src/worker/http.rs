@@ -183,6 +183,7 @@ impl Worker {
             dialect,
             window_bits: agreement.map_or(0, |agreement| agreement.server_window_bits),
             glitches: 0,
+            pongs_lagging: 0,
             pinged: false,
         });
         let response = agreement.map(|agreement| agreement.response());

@@ -33,8 +33,12 @@ pub(super) fn heartbeat(config: &Config) -> Heartbeat {
     }
 }
 
-/// A peer that owes this much gets no more pongs: RFC 6455 §5.5.3 wants only the latest ping answered.
-const PONG_OWED_MAX: usize = 4096;
+/// A peer that has not taken this many bytes lags behind: its pongs are counted.
+const LAGGING_BYTES: usize = 4096;
+
+/// Pongs that a peer which lags behind may wait for, between two heartbeats: enough for clients that ask whether we
+/// live, at most 2 KiB for those that never read.
+const PONGS_LAGGING_MAX: u8 = 16;
 
 /// Odd but legal frames between two heartbeats: beyond it close 1008.
 const GLITCHES_MAX: u16 = 256;
@@ -115,7 +119,13 @@ impl Worker {
 
     fn pong(&mut self, io: &mut ShardIo, slot: SlotId, payload: &[u8]) {
         let Some(mut open) = io.open(slot) else { return };
-        if open.out.queued() > PONG_OWED_MAX {
+        let is_lagging = open.out.queued() > LAGGING_BYTES;
+        let Some(websocket) = open.conn.websocket() else { return };
+        if !is_lagging {
+            websocket.pongs_lagging = 0;
+        } else if websocket.pongs_lagging < PONGS_LAGGING_MAX {
+            websocket.pongs_lagging += 1;
+        } else {
             self.counters.pongs_skipped += 1;
             return self.glitch(io, slot);
         }
@@ -149,6 +159,7 @@ impl Worker {
         let repeat = open.conn.session.as_ref().and_then(|session| session.next_repeat());
         let Phase::Open(websocket) = &mut open.conn.phase else { return };
         websocket.glitches /= 2;
+        websocket.pongs_lagging = 0;
         let again = match self.heartbeat.due(now, heard, websocket.pinged) {
             Due::Close => return self.end(io, slot, Cause::Silent),
             Due::Nothing(again) => again,
