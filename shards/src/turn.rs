@@ -190,6 +190,8 @@ impl<D: Driver, L: Logic> Shard<D, L> {
 
     fn take_messages(&mut self) {
         let budget = self.io.limits.mesh_budget;
+        // Looked at before the lanes: what a thread posts comes after all that shards had posted when it did.
+        let outside = self.io.mesh.waiting_outside().min(budget);
         for peer in (0..self.io.shards() as u16).map(ShardId) {
             for _ in 0..budget {
                 let Some(message) = self.io.mesh.take(peer) else { break };
@@ -197,7 +199,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
                 self.logic.on_message(&mut self.io, Origin::Shard(peer), message);
             }
         }
-        for _ in 0..budget {
+        for _ in 0..outside {
             let Some(message) = self.io.mesh.take_outside() else { break };
             self.io.counters.messages += 1;
             self.logic.on_message(&mut self.io, Origin::Outside, message);

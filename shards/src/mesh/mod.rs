@@ -164,6 +164,11 @@ impl<M> Mesh<M> {
         ends.control.pop().or_else(|_| ends.bulk.pop()).ok()
     }
 
+    /// Messages of outside threads that wait.
+    pub fn waiting_outside(&self) -> usize {
+        self.outside.len()
+    }
+
     /// Takes the next message of an outside thread.
     pub fn take_outside(&mut self) -> Option<M> {
         self.outside.try_recv().ok()

@@ -40,6 +40,32 @@ fn a_post_wakes_a_sleeping_shard_and_travels_on() {
 }
 
 #[test]
+fn what_a_thread_posts_during_a_turn_waits_until_the_lanes_were_looked_at_again() {
+    let seen: Rc<RefCell<Vec<(u64, u64)>>> = Rc::default();
+    let script = |first: bool| {
+        let seen = Rc::clone(&seen);
+        let mut script = Script::echo();
+        script.on_message = Box::new(move |io, _, message| {
+            if first {
+                return io.post(ShardId(1), Lane::Bulk, message).unwrap();
+            }
+            seen.borrow_mut().push((message, io.counters().turns));
+            if message == 1 {
+                // Stands for a thread that has heard of something another shard posted in this moment.
+                io.mailbox().post(2).unwrap();
+            }
+        });
+        script
+    };
+    let mut engine = Build::new(1).engine([script(true), script(false)]);
+    engine.shards[0].io().mailbox().post(1).unwrap();
+    engine.until("both came", |_| seen.borrow().len() == 2);
+    let seen = seen.borrow();
+    assert_eq!([seen[0].0, seen[1].0], [1, 2]);
+    assert!(seen[1].1 > seen[0].1, "not in the same turn: {seen:?}");
+}
+
+#[test]
 fn a_bell_that_is_not_rung_is_found() {
     let build = Build::new(1);
     let world = World::new(1, build.faults.clone(), build.network.clone());
