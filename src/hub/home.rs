@@ -58,6 +58,16 @@ impl Home {
         self.channels.get(at).map(|entry| entry.state.position)
     }
 
+    /// A channel that every shard hears for ever: each of them does [`Local::keep`](super::local::Local::keep), and
+    /// none asks for it, so that nothing is missed in between.
+    pub fn keep(&mut self, channel: &Channel, shards: u16) {
+        let mut all = ShardSet::default();
+        (0..shards).map(ShardId).for_each(|shard| all.insert(shard));
+        let state =
+            HomeChannel { position: Position::default(), interested: all, behind: ShardSet::default() };
+        self.channels.insert(channel, state);
+    }
+
     /// Numbers a publication and posts it to every interested shard but this one.
     pub fn publish(
         &mut self,

@@ -24,6 +24,8 @@ pub struct LocalChannel {
     pub subscribers: Subscribers,
     home: ShardId,
     link: Link,
+    /// Heard for ever, with subscribers or without.
+    kept: bool,
 }
 
 enum Link {
@@ -85,6 +87,13 @@ impl Local {
         self.channels.find(name, hash)
     }
 
+    /// Hears a channel for ever; its home does [`Home::keep`].
+    pub fn keep(&mut self, channel: &Channel, home: ShardId) {
+        let link = Link::Held(Position::default());
+        let state = LocalChannel { subscribers: Subscribers::default(), home, link, kept: true };
+        self.channels.insert(channel, state);
+    }
+
     /// Adds a connection to a channel.
     pub fn join(
         &mut self,
@@ -105,7 +114,7 @@ impl Local {
             }
             Link::Asked(Vec::new())
         };
-        let state = LocalChannel { subscribers: Subscribers::default(), home: home_shard, link };
+        let state = LocalChannel { subscribers: Subscribers::default(), home: home_shard, link, kept: false };
         let at = self.channels.insert(channel, state);
         self.join_known(at, joining)
     }
@@ -211,6 +220,8 @@ impl LocalChannel {
     }
 
     fn is_unused(&self) -> bool {
-        self.subscribers.is_empty() && !matches!(&self.link, Link::Asked(waiting) if !waiting.is_empty())
+        !self.kept
+            && self.subscribers.is_empty()
+            && !matches!(&self.link, Link::Asked(waiting) if !waiting.is_empty())
     }
 }

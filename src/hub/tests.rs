@@ -255,6 +255,30 @@ fn a_publish_that_nobody_hears_costs_nothing() {
 }
 
 #[test]
+fn a_kept_channel_is_heard_without_asking_and_stays() {
+    let mut process = Process::new(3, 4);
+    let everyone = process.names.everyone();
+    let home = process.names.home(&everyone);
+    process.shards[home.index()].home.keep(&everyone, 3);
+    for shard in &mut process.shards {
+        shard.local.keep(&everyone, home);
+    }
+    for round in 1..=3 {
+        for shard in 0..3 {
+            process.join(shard, 1, &everyone);
+        }
+        assert!(process.publish(home.index(), &everyone), "no shard has said a word to the home");
+        process.settle();
+        for shard in 0..3 {
+            assert_eq!(process.shards[shard].delivered, round, "shard {shard}");
+            process.leave(shard, 1, &everyone);
+        }
+        process.settle();
+        assert!(process.shards.iter().all(|shard| shard.local.len() == 1));
+    }
+}
+
+#[test]
 fn a_channel_begins_a_new_epoch_after_its_last_subscriber_left() {
     let mut process = Process::new(1, 4);
     let channel = process.names.parse("again").unwrap();

@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub connections: usize,
     /// WebSocket connections open now.
     pub open: usize,
-    /// Channels with a subscriber on the shard.
+    /// Channels with a subscriber on the shard, and the channel of everyone.
     pub channels: usize,
     /// Bytes in all outboxes of the shard.
     pub queued_bytes: u64,

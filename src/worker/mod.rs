@@ -85,13 +85,21 @@ impl Worker {
     /// The worker of one shard.
     pub fn new(shared: Arc<Shared>, shard: ShardId) -> Self {
         let config = &shared.config;
+        let everyone = shared.names.everyone();
+        let home_shard = shared.names.home(&everyone);
+        let (mut local, mut home) =
+            (Local::default(), Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48));
+        local.keep(&everyone, home_shard);
+        if home_shard == shard {
+            home.keep(&everyone, shared.names.shards());
+        }
         Self {
             rules: websocket::rules(config),
             head_limits: http::limits(config),
             heartbeat: websocket::heartbeat(config),
-            everyone: shared.names.everyone(),
-            local: Local::default(),
-            home: Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48),
+            everyone,
+            local,
+            home,
             scratch: ws::Scratch::new(),
             deflater: ws::Deflater::with_level(u32::from(config.websocket_compression_level)),
             deflated: Vec::new(),
