@@ -32,7 +32,7 @@ impl Worker {
         }
     }
 
-    /// Subscribes a connection. Its dialect is told once the home has answered, maybe now.
+    /// Subscribes an open connection. Its dialect is told once the home has answered, maybe now.
     pub(super) fn join(
         &mut self,
         io: &mut ShardIo,
@@ -40,7 +40,8 @@ impl Worker {
         channel: &Channel,
         id: Option<&[u8]>,
     ) -> Result<(), Error> {
-        let Some(conn) = io.conn(slot) else { return Err(Error::Closed) };
+        // Who is closing has left its channels already: a subscription would pass to the next one in its slot.
+        let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) else { return Err(Error::Closed) };
         let known = self.local.find(channel.name(), channel.hash());
         let is_in = known.is_some_and(|at| conn.channels.contains(at));
         let limit = self.shared.config.max_channels_per_connection as usize;
