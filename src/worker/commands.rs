@@ -87,7 +87,7 @@ impl Worker {
         data: &[u8],
         id: Option<&[u8]>,
     ) {
-        if !self.has_room(io, native::USERS_MAX) {
+        if !self.has_room(io, users.len()) {
             return self.fail(io, slot, &Error::TryAgain, id);
         }
         let data: Arc<[u8]> = data.into();
