@@ -94,6 +94,7 @@ impl Server {
             connections_max: connections_max(&config, usize::from(shards)),
             page_path: config.websocket_path.as_str().to_owned(),
             epoch_seed: names.hash("epoch") ^ clock::unix_millis(),
+            unix_millis: clock::unix_millis,
             endpoints,
             config,
         });

@@ -2,7 +2,7 @@
 //! once per process with a secret key; the hash finds it in every table and tells its home shard.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use highper_shards::ShardId;
@@ -67,15 +67,30 @@ pub enum ChannelKind {
 /// Makes [`Channel`]s; one copy for every thread of the process, so that all agree on hashes and homes.
 #[derive(Clone, Debug)]
 pub struct Names {
-    key: RandomState,
+    key: Key,
     shards: u16,
+}
+
+/// What names are hashed with: clients must not be able to choose names that collide.
+#[derive(Clone, Debug)]
+enum Key {
+    Secret(RandomState),
+    /// Known beforehand, so that a simulated run can be repeated.
+    Seed(u64),
 }
 
 impl Names {
     /// Names of a process with this many shards, under a key of their own.
     pub fn new(shards: u16) -> Self {
         assert!(shards > 0, "a process has at least one shard");
-        Self { key: RandomState::new(), shards }
+        Self { key: Key::Secret(RandomState::new()), shards }
+    }
+
+    /// Names under a key that everybody may know: the same seed gives the same hashes and homes. For simulated
+    /// runs, never for a server that strangers reach.
+    pub fn seeded(shards: u16, seed: u64) -> Self {
+        assert!(shards > 0, "a process has at least one shard");
+        Self { key: Key::Seed(seed), shards }
     }
 
     /// A channel by the name a client gave it: 1 to 255 printable ASCII characters.
@@ -101,7 +116,14 @@ impl Names {
 
     /// The hash of a name.
     pub fn hash(&self, name: &str) -> u64 {
-        self.key.hash_one(name)
+        match &self.key {
+            Key::Secret(key) => key.hash_one(name),
+            Key::Seed(seed) => {
+                let mut hasher = DefaultHasher::new();
+                (seed, name).hash(&mut hasher);
+                hasher.finish()
+            }
+        }
     }
 
     /// The shard that numbers the channel's publications.
@@ -146,6 +168,16 @@ mod tests {
             let (one, two) = (names.parse(&name).unwrap(), copy.parse(&name).unwrap());
             assert_eq!((one.hash(), names.home(&one)), (two.hash(), copy.home(&two)));
         }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_homes() {
+        let homes = |seed| -> Vec<ShardId> {
+            let names = Names::seeded(5, seed);
+            (0..50).map(|number| names.home(&names.parse(&number.to_string()).unwrap())).collect()
+        };
+        assert_eq!(homes(1), homes(1));
+        assert_ne!(homes(1), homes(2));
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub open: usize,
     /// Channels with a subscriber on the shard, and the channel of everyone.
     pub channels: usize,
+    /// Channels that the shard numbers: those with a subscriber anywhere.
+    pub homes: usize,
     /// Bytes in all outboxes of the shard.
     pub queued_bytes: u64,
 }

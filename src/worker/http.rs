@@ -32,8 +32,8 @@ impl Default for Date {
 }
 
 impl Date {
-    fn now(&mut self) -> &http1::Date {
-        let second = clock::unix_millis() / 1000;
+    fn at(&mut self, unix_millis: u64) -> &http1::Date {
+        let second = unix_millis / 1000;
         if second != self.second {
             *self = Self { second, text: http1::Date::from_unix(second) };
         }
@@ -122,13 +122,13 @@ impl Worker {
             Reply::Resource(Resource::Live) => (Status::Ok, JSON, health::live()),
             Reply::Resource(Resource::Ready) => json(health::ready(&shared.board)),
             Reply::Resource(Resource::Health) => {
-                let timestamp = clock::unix_millis() / 1000;
+                let timestamp = (shared.unix_millis)() / 1000;
                 let took = clock::Moment::now().since(begun).as_secs_f64() * 1000.0;
                 json(health::health(&shared.config, &shared.board, timestamp, took))
             }
             Reply::Resource(Resource::WebSocket(_)) => unreachable!("it is UpgradeRequired"),
         };
-        let date = self.date.now();
+        let date = self.date.at((self.shared.unix_millis)());
         let written = open.out.write(|out| {
             let response = Response::begin(out, status, connection, date)
                 .header("Content-Type", kind)
@@ -203,7 +203,7 @@ impl Worker {
     }
 
     fn refuse_handshake(&mut self, io: &mut ShardIo, slot: SlotId, refusal: &HandshakeRefusal) {
-        let date = self.date.now();
+        let date = self.date.at((self.shared.unix_millis)());
         if let Some(mut open) = io.open(slot) {
             open.out.write_last(|out| refusal.write(out, date));
         }
@@ -212,7 +212,7 @@ impl Worker {
 
     fn refuse_request(&mut self, io: &mut ShardIo, slot: SlotId, refusal: &Refusal) {
         self.counters.protocol_errors += 1;
-        let date = self.date.now();
+        let date = self.date.at((self.shared.unix_millis)());
         if let Some(mut open) = io.open(slot) {
             open.out.write_last(|out| http1::refuse(out, refusal, date));
         }
@@ -222,7 +222,7 @@ impl Worker {
     /// A connection that the server has no room for: told so before it asks.
     pub(super) fn refuse(&mut self, io: &mut ShardIo, slot: SlotId) {
         self.counters.refused += 1;
-        let date = self.date.now();
+        let date = self.date.at((self.shared.unix_millis)());
         if let Some(mut open) = io.open(slot) {
             open.out.write_last(|out| {
                 Response::begin(out, Status::ServiceUnavailable, Connection::Close, date)
@@ -249,7 +249,7 @@ impl Worker {
             | Cause::Network(_)
             | Cause::KeepAliveOver => return,
         };
-        let date = self.date.now();
+        let date = self.date.at((self.shared.unix_millis)());
         if let Some(mut open) = io.open(slot) {
             open.out.write_last(|out| Response::begin(out, status, Connection::Close, date).body(b""));
         }

@@ -47,6 +47,8 @@ pub struct Shared {
     pub page_path: String,
     /// Differs between starts: epochs of channels begin with it.
     pub epoch_seed: u64,
+    /// Milliseconds since the Unix epoch: [`highper_shards::clock::unix_millis`], or a virtual clock.
+    pub unix_millis: fn() -> u64,
 }
 
 /// The runtime as this server uses it.
@@ -134,6 +136,7 @@ impl Worker {
             connections: io.connections(),
             open: self.open,
             channels: self.local.len(),
+            homes: self.home.len(),
             queued_bytes: io.queued(),
         }
     }
