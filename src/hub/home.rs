@@ -23,6 +23,8 @@ struct HomeChannel {
     /// Interested shards that missed something, or wait for their first standing. They get no delivery until a
     /// standing has told them.
     behind: ShardSet,
+    /// Of those, the ones whose interest was not answered yet.
+    asked: ShardSet,
 }
 
 /// What [`Home::publish`] asks the worker to do.
@@ -110,6 +112,7 @@ impl Home {
         let position = state.position;
         if shard != post.shard() {
             state.behind.insert(shard);
+            state.asked.insert(shard);
             self.tell(at, post);
         }
         position
@@ -120,6 +123,7 @@ impl Home {
         let Some((at, state)) = self.find(channel) else { return };
         state.interested.remove(shard);
         state.behind.remove(shard);
+        state.asked.remove(shard);
         if state.interested.is_empty() {
             self.channels.remove(at);
         }
@@ -142,9 +146,11 @@ impl Home {
     fn tell(&mut self, at: u32, post: &mut impl Post) {
         let Some(Entry { channel, state }) = self.channels.get_mut(at) else { return };
         for shard in state.behind.iter() {
-            let standing = Message::Standing { channel: channel.clone(), position: state.position };
+            let (channel, position) = (channel.clone(), state.position);
+            let standing = Message::Standing { channel, position, is_answer: state.asked.contains(shard) };
             if post.post(shard, Lane::Bulk, standing).is_ok() {
                 state.behind.remove(shard);
+                state.asked.remove(shard);
             }
         }
         if !state.behind.is_empty() && !self.behind.contains(&at) {
@@ -160,7 +166,8 @@ impl Home {
     fn create(&mut self, channel: &Channel) {
         let position = Position { epoch: self.epochs.next(), offset: 0 };
         let nobody = ShardSet::default();
-        self.channels.insert(channel, HomeChannel { position, interested: nobody, behind: nobody });
+        let state = HomeChannel { position, interested: nobody, behind: nobody, asked: nobody };
+        self.channels.insert(channel, state);
     }
 }
 

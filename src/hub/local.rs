@@ -14,7 +14,7 @@ use crate::message::{Channel, Message, Position};
 #[derive(Default)]
 pub struct Local {
     channels: Table<LocalChannel>,
-    /// Channels without subscribers whose home could not be told yet.
+    /// Channels without subscribers whose home was not told yet.
     owed: Vec<u32>,
 }
 
@@ -29,7 +29,8 @@ pub struct LocalChannel {
 }
 
 enum Link {
-    /// The home was asked; who joins meanwhile waits here for the answer.
+    /// The home was asked; who joins meanwhile waits here for the answer. Until it comes the interest is not given
+    /// back, even if nobody waits any more: an answer must never be taken for that to a later interest.
     Asked(Vec<Joining>),
     /// Everything up to this position was delivered or signalled; what comes next has the next offset.
     Held(Position),
@@ -119,22 +120,30 @@ impl Local {
         self.join_known(at, joining)
     }
 
-    /// Removes a connection from a channel; the home is told when it was the last.
-    pub fn leave(&mut self, at: u32, slot: SlotId, home: &mut Home, post: &mut impl Post) {
-        let Some(Entry { state, .. }) = self.channels.get_mut(at) else { return };
+    /// Removes a connection from a channel; the home is told when it was the last. Returns its joins that will
+    /// not be answered any more.
+    pub fn leave(&mut self, at: u32, slot: SlotId, home: &mut Home, post: &mut impl Post) -> Vec<Joining> {
+        let Some(Entry { state, .. }) = self.channels.get_mut(at) else { return Vec::new() };
         state.subscribers.remove(slot.index());
-        if let Link::Asked(waiting) = &mut state.link {
-            waiting.retain(|joining| joining.slot != slot);
-        }
+        let withdrawn = match &mut state.link {
+            Link::Asked(waiting) => waiting.extract_if(.., |joining| joining.slot == slot).collect(),
+            Link::Held(_) => Vec::new(),
+        };
         if state.is_unused() && !self.release(at, home, post) {
             self.owed.push(at);
         }
+        withdrawn
     }
 
-    /// The home told where a channel stands. `None` if nobody here is subscribed any more.
-    pub fn stand(&mut self, channel: &Channel, position: Position) -> Option<Stood> {
+    /// The home told where a channel stands, as an answer or because deliveries were missed. `None` if nobody here
+    /// has to be told.
+    pub fn stand(&mut self, channel: &Channel, position: Position, is_answer: bool) -> Option<Stood> {
         let at = self.channels.of(channel)?;
         let state = self.at_mut(at);
+        if matches!(state.link, Link::Asked(_)) && !is_answer {
+            // Meant for subscribers of before; the answer to the interest of now is still to come.
+            return None;
+        }
         let before = std::mem::replace(&mut state.link, Link::Held(position));
         let (gap, joined) = match before {
             Link::Asked(waiting) => (false, waiting),
@@ -142,6 +151,10 @@ impl Local {
         };
         for joining in &joined {
             state.subscribers.insert(joining.slot.index());
+        }
+        if state.is_unused() {
+            self.owed.push(at);
+            return None;
         }
         Some(Stood { at, gap, joined })
     }
@@ -220,8 +233,6 @@ impl LocalChannel {
     }
 
     fn is_unused(&self) -> bool {
-        !self.kept
-            && self.subscribers.is_empty()
-            && !matches!(&self.link, Link::Asked(waiting) if !waiting.is_empty())
+        !self.kept && self.subscribers.is_empty() && matches!(self.link, Link::Held(_))
     }
 }

@@ -139,21 +139,27 @@ impl Process {
                 self.shards[at].home.interest(&channel, shard, &mut From(to, &mut self.lanes));
             }
             Message::Release { channel, shard } => self.shards[at].home.release(&channel, shard),
-            Message::Standing { channel, position } => self.stand(at, &channel, position),
+            Message::Standing { channel, position, is_answer } => {
+                self.stand(at, &channel, position, is_answer);
+            }
             Message::Deliver { channel, offset, .. } => self.deliver(at, &channel, offset),
             other => panic!("the hub does not send {other:?}"),
         }
         true
     }
 
-    fn stand(&mut self, shard: usize, channel: &Channel, position: Position) {
+    fn stand(&mut self, shard: usize, channel: &Channel, position: Position, is_answer: bool) {
         let Shard { local, subscribers, gaps, .. } = &mut self.shards[shard];
-        let Some(stood) = local.stand(channel, position) else { return };
+        let Some(stood) = local.stand(channel, position, is_answer) else { return };
         if stood.gap {
             *gaps += 1;
         }
         for slot in local.get(stood.at).unwrap().state.subscribers.iter() {
-            subscribers.get_mut(&slot).unwrap().positions.insert(channel.name().into(), position);
+            let positions = &mut subscribers.get_mut(&slot).unwrap().positions;
+            if let Some(before) = positions.insert(channel.name().into(), position) {
+                let missed = before.epoch == position.epoch && before.offset < position.offset;
+                assert!(missed, "a gap is told where something is missing: {before:?} {position:?}");
+            }
         }
     }
 
@@ -244,6 +250,48 @@ fn every_subscriber_sees_every_offset_or_a_gap_signal() {
         }
     }
     assert!(delivered > 10_000 && gaps > 100 && refused > 100, "{delivered} {gaps} {refused}: not vacuous");
+}
+
+/// A channel, its home shard and the other one of two.
+fn remote_channel(process: &Process) -> (Channel, ShardId, ShardId) {
+    let channel = process.names.parse("far").unwrap();
+    let home = process.names.home(&channel);
+    (channel, home, ShardId(1 - home.0))
+}
+
+#[test]
+fn an_answer_to_an_interest_is_not_taken_for_that_to_a_later_one() {
+    let mut process = Process::new(2, 8);
+    let (channel, home, away) = remote_channel(&process);
+    process.join(away.index(), 1, &channel);
+    process.leave(away.index(), 1, &channel);
+    process.join(away.index(), 2, &channel);
+    assert!(process.take(away, home) && process.take(home, away));
+    let told = process.shards[away.index()].subscribers[&2].positions["far"];
+    process.settle();
+    assert_eq!(process.shards[home.index()].home.position(&channel), Some(told));
+    assert_eq!(process.shards[away.index()].gaps, 0, "nothing was missed");
+}
+
+#[test]
+fn a_standing_for_subscribers_of_before_answers_no_later_interest() {
+    let mut process = Process::new(2, 2);
+    let (channel, home, away) = remote_channel(&process);
+    process.join(away.index(), 1, &channel);
+    process.settle();
+    for _ in 0..3 {
+        process.publish(home.index(), &channel);
+    }
+    // Two deliveries fill the lane; the third makes room for a standing of those that miss it.
+    assert!(process.take(home, away));
+    process.end_turn(home.index());
+    process.leave(away.index(), 1, &channel);
+    process.join(away.index(), 2, &channel);
+    assert!(process.take(home, away) && process.take(home, away), "a delivery and the standing");
+    assert!(!process.shards[away.index()].subscribers[&2].positions.contains_key("far"));
+    process.settle();
+    let told = process.shards[away.index()].subscribers[&2].positions["far"];
+    assert_eq!(process.shards[home.index()].home.position(&channel), Some(told));
 }
 
 #[test]

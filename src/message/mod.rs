@@ -50,6 +50,8 @@ pub enum Message {
         channel: Channel,
         /// How far.
         position: Position,
+        /// Whether this answers the shard's interest; else it tells that deliveries were missed.
+        is_answer: bool,
     },
     /// From the home shard: a publication for the subscribers of this shard.
     Deliver {

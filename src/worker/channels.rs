@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use highper_shards::mesh::Lane;
 use highper_shards::{ShardId, SlotId};
-use highper_wire::dialect::{Dialect, native, raw};
+use highper_wire::dialect::{Dialect, ErrorCode, native, raw};
 
 use super::{ShardIo, Worker};
 use crate::handler::Error;
@@ -66,13 +66,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends a subscription; false if there was none.
+    /// Ends a subscription; false if there was none. Joins that were not answered yet are answered now.
     pub(super) fn leave(&mut self, io: &mut ShardIo, slot: SlotId, name: &str) -> bool {
         let Some(at) = self.local.find(name, self.shared.names.hash(name)) else { return false };
         if !io.conn(slot).is_some_and(|conn| conn.channels.remove(at)) {
             return false;
         }
-        self.local.leave(at, slot, &mut self.home, io);
+        for joining in self.local.leave(at, slot, &mut self.home, io) {
+            let message = "the connection left before it was in";
+            self.refuse_command(io, slot, ErrorCode::NotJoined, message, joining.id.as_deref());
+        }
         true
     }
 
@@ -142,8 +145,8 @@ impl Worker {
     }
 
     /// The home told where a channel stands.
-    pub(super) fn stand(&mut self, io: &mut ShardIo, channel: &Channel, position: Position) {
-        let Some(stood) = self.local.stand(channel, position) else { return };
+    pub(super) fn stand(&mut self, io: &mut ShardIo, channel: &Channel, position: Position, is_answer: bool) {
+        let Some(stood) = self.local.stand(channel, position, is_answer) else { return };
         if stood.gap {
             self.signal_gap(io, stood.at, position);
         }

@@ -124,7 +124,8 @@ impl Worker {
         self.refuse_command(io, slot, code, &error.to_string(), id);
     }
 
-    fn refuse_command(
+    /// Tells a client that its command was not carried out.
+    pub(super) fn refuse_command(
         &mut self,
         io: &mut ShardIo,
         slot: SlotId,

@@ -218,7 +218,9 @@ impl Logic for Worker {
                 self.home.interest(&channel, shard, io);
             }
             Message::Release { channel, shard } => self.home.release(&channel, shard),
-            Message::Standing { channel, position } => self.stand(io, &channel, position),
+            Message::Standing { channel, position, is_answer } => {
+                self.stand(io, &channel, position, is_answer);
+            }
             Message::Deliver { channel, offset, publication } => {
                 self.deliver(io, &channel, offset, &publication);
             }

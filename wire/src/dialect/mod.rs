@@ -36,7 +36,7 @@ pub enum ErrorCode {
     UnknownType,
     /// The channel's name breaks the rule of [`channel::check`].
     BadChannel,
-    /// The connection is not in the channel it wants to leave.
+    /// The connection is not in the channel it wants to leave, or left it before its join was carried out.
     NotJoined,
     /// The connection is in as many channels as one may join.
     TooManyChannels,

@@ -55,7 +55,7 @@
 //! | `bad_request` | a field is missing, of the wrong kind, out of range or given twice; the message names it |
 //! | `unknown_type` | there is no such command |
 //! | `bad_channel` | the channel's name breaks the rule |
-//! | `not_joined` | the connection is not in the channel it wants to leave |
+//! | `not_joined` | the connection is not in the channel it wants to leave, or left it before its join was carried out |
 //! | `too_many_channels` | the connection is in as many channels as one may join |
 //! | `forbidden` | the command is switched off, or the connection has no permission for it |
 //! | `rate_limited` | the connection sends more messages than its rate allows; this one was dropped |
