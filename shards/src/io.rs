@@ -348,6 +348,11 @@ impl<C, M> Io<C, M> {
     pub fn stop(&mut self) {
         self.stopping = true;
     }
+
+    /// Whether [`Io::stop`] was called: for a scheduler that turns the shard itself.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
 }
 
 impl<C> Entry<C> {
