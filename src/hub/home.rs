@@ -65,8 +65,9 @@ impl Home {
     pub fn keep(&mut self, channel: &Channel, shards: u16) {
         let mut all = ShardSet::default();
         (0..shards).map(ShardId).for_each(|shard| all.insert(shard));
+        let nobody = ShardSet::default();
         let state =
-            HomeChannel { position: Position::default(), interested: all, behind: ShardSet::default() };
+            HomeChannel { position: Position::default(), interested: all, behind: nobody, asked: nobody };
         self.channels.insert(channel, state);
     }
 
