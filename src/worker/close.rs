@@ -13,8 +13,8 @@ use crate::conn::Phase;
 /// Why a connection ends.
 #[derive(Debug)]
 pub(super) enum Cause {
-    /// The client sent a close frame; it is answered with the same code.
-    Peer(Option<CloseCode>),
+    /// The client sent a close frame; it is answered with the same code and reason.
+    Peer(Option<CloseCode>, String),
     /// The client broke the protocol.
     Frame(FrameError),
     /// The client was odd too often.
@@ -44,7 +44,7 @@ impl Cause {
     /// The close frame to send, if one can be sent.
     fn frame(&self) -> Option<(Option<CloseCode>, Cow<'_, str>)> {
         let (code, reason) = match self {
-            Self::Peer(code) => return Some((*code, "".into())),
+            Self::Peer(code, reason) => return Some((*code, reason.as_str().into())),
             Self::Frame(error) => return Some((Some(error.close_code()), error.to_string().into())),
             Self::Asked(code, reason) => (*code, reason.as_str()),
             Self::Glitches => (CloseCode::POLICY, "too much odd behaviour"),
@@ -98,7 +98,7 @@ impl Worker {
         match cause {
             Cause::Frame(_) | Cause::Glitches => self.counters.protocol_errors += 1,
             Cause::Slow | Cause::Network(End::Stalled) => self.counters.slow += 1,
-            Cause::Peer(_)
+            Cause::Peer(..)
             | Cause::Silent
             | Cause::Asked(..)
             | Cause::Panic

@@ -239,7 +239,7 @@ impl Worker {
         let status = match cause {
             Cause::HeadTimeout => Status::RequestTimeout,
             Cause::Panic => Status::InternalServerError,
-            Cause::Peer(_)
+            Cause::Peer(..)
             | Cause::Frame(_)
             | Cause::Glitches
             | Cause::Slow

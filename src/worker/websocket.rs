@@ -91,7 +91,7 @@ impl Worker {
             }
             Event::Ping(payload) => self.pong(io, slot, payload),
             Event::Pong(_) => self.on_pong(io, slot),
-            Event::Close { code, .. } => self.end(io, slot, Cause::Peer(code)),
+            Event::Close { code, reason } => self.end(io, slot, Cause::Peer(code, reason.to_owned())),
         }
     }
 
