@@ -1,0 +1,149 @@
+//! The worker as the simulator runs it, and bugs that can be planted between its shards: a simulator that does not
+//! find them proves nothing. Without a bug everything is passed on as it is.
+
+use std::sync::Arc;
+
+use highper_realtime::conn::Conn;
+use highper_realtime::message::Message;
+use highper_realtime::worker::{Shared, Worker};
+use highper_shards::logic::End;
+use highper_shards::{Io, ListenerId, Logic, Origin, ShardId, SlotId};
+
+type ShardIo = Io<Conn, Message>;
+
+/// Something between two shards that goes wrong once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A publication never reaches the subscribers of a shard.
+    LostDelivery,
+    /// A publication arrives with what nobody published.
+    ForeignPayload,
+    /// A publication is numbered twice.
+    PublishedTwice,
+    /// A publication is neither numbered nor refused.
+    LostPublication,
+    /// A publisher never learns that its publication was accepted.
+    LostAnswer,
+    /// Subscribers wait for the home's answer for ever, or are never told of a gap.
+    LostStanding,
+    /// Subscribers are told to stand farther than they do.
+    FalseStanding,
+    /// The home never learns that a shard has no subscriber any more.
+    LostRelease,
+}
+
+impl Bug {
+    pub const ALL: [Self; 8] = [
+        Self::LostDelivery,
+        Self::ForeignPayload,
+        Self::PublishedTwice,
+        Self::LostPublication,
+        Self::LostAnswer,
+        Self::LostStanding,
+        Self::FalseStanding,
+        Self::LostRelease,
+    ];
+
+    fn hits(self, message: &Message) -> bool {
+        match self {
+            Self::LostDelivery | Self::ForeignPayload => matches!(message, Message::Deliver { .. }),
+            Self::PublishedTwice | Self::LostPublication => {
+                matches!(message, Message::Publish { receipt: Some(_), .. })
+            }
+            Self::LostAnswer => matches!(message, Message::Published { .. }),
+            Self::LostStanding | Self::FalseStanding => matches!(message, Message::Standing { .. }),
+            Self::LostRelease => matches!(message, Message::Release { .. }),
+        }
+    }
+}
+
+/// A worker, and what will go wrong in it.
+pub struct Planted {
+    pub worker: Worker,
+    bug: Option<Bug>,
+    /// Messages that the bug could have hit and did not.
+    spared: u32,
+}
+
+/// So many messages are spared: then subscribers are there, and every run is still long enough.
+const SPARED: u32 = 3;
+
+impl Planted {
+    pub fn new(shared: Arc<Shared>, shard: ShardId, bug: Option<Bug>) -> Self {
+        Self { worker: Worker::new(shared, shard), bug: bug.filter(|_| shard == ShardId(0)), spared: 0 }
+    }
+
+    /// The message as the worker gets it; `None` if it is lost.
+    fn spoil(&mut self, io: &mut ShardIo, origin: Origin, mut message: Message) -> Option<Message> {
+        let Some(bug) = self.bug.filter(|bug| bug.hits(&message)) else { return Some(message) };
+        self.spared += 1;
+        if self.spared <= SPARED {
+            return Some(message);
+        }
+        self.bug = None;
+        match bug {
+            Bug::LostDelivery
+            | Bug::LostPublication
+            | Bug::LostAnswer
+            | Bug::LostStanding
+            | Bug::LostRelease => return None,
+            Bug::ForeignPayload => {
+                if let Message::Deliver { publication, .. } = &mut message {
+                    publication.data = (*b"[1,2,3,4]").into();
+                }
+            }
+            Bug::PublishedTwice => {
+                if let Message::Publish { channel, publication, .. } = &message {
+                    let (channel, publication) = (channel.clone(), publication.clone());
+                    let again = Message::Publish { channel, publication, receipt: None };
+                    self.worker.on_message(io, origin, again);
+                }
+            }
+            Bug::FalseStanding => {
+                if let Message::Standing { position, .. } = &mut message {
+                    position.offset += 1;
+                }
+            }
+        }
+        Some(message)
+    }
+}
+
+impl Logic for Planted {
+    type Conn = Conn;
+    type Message = Message;
+
+    fn on_accept(&mut self, io: &mut ShardIo, slot: SlotId, listener: ListenerId) -> Option<Conn> {
+        self.worker.on_accept(io, slot, listener)
+    }
+
+    fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.worker.on_open(io, slot);
+    }
+
+    fn on_bytes(&mut self, io: &mut ShardIo, slot: SlotId, bytes: &mut [u8]) {
+        self.worker.on_bytes(io, slot, bytes);
+    }
+
+    fn on_end(&mut self, io: &mut ShardIo, slot: SlotId, end: End) {
+        self.worker.on_end(io, slot, end);
+    }
+
+    fn on_deadline(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.worker.on_deadline(io, slot);
+    }
+
+    fn on_message(&mut self, io: &mut ShardIo, origin: Origin, message: Message) {
+        if let Some(message) = self.spoil(io, origin, message) {
+            self.worker.on_message(io, origin, message);
+        }
+    }
+
+    fn on_panic(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.worker.on_panic(io, slot);
+    }
+
+    fn on_turn(&mut self, io: &mut ShardIo) {
+        self.worker.on_turn(io);
+    }
+}
