@@ -49,7 +49,10 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ("base64", &["wire/src/ws/handshake", "wire/tests/"]),
     ("clap", &["src/cli.rs", "bench/src/"]),
     ("core_affinity", &["shards/src/affinity.rs"]),
-    ("crossbeam_channel", &["shards/", "src/message/", "src/pool.rs", "src/running.rs", "src/signals.rs"]),
+    (
+        "crossbeam_channel",
+        &["shards/", "src/message/", "src/pool.rs", "src/running.rs", "src/signals.rs", "tests/sim/"],
+    ),
     ("dotenvy", &["src/config/source.rs"]),
     ("flate2", &["wire/src/ws/deflate.rs", "wire/tests/"]),
     ("hashbrown", &["src/hub/table.rs"]),
