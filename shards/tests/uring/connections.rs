@@ -1,7 +1,7 @@
 //! Bytes arrive, whatever their size, timing and direction; connections begin and end.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use highper_shards::driver::{Driver, Options};
@@ -191,4 +191,35 @@ fn what_the_last_turn_queued_leaves_before_the_shard_is_gone() {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
     assert_eq!(all, b"goodbye");
+}
+
+#[test]
+fn the_end_of_one_connection_never_ends_another() {
+    for options in both_kinds_of_descriptors() {
+        let echo = Echo { farewell: Some(b'q'), ..Echo::default() };
+        let (mut shard, address) = listening(&options, limits(), echo);
+        let ask = |stream: &mut TcpStream, byte: u8| {
+            let mut back = [0];
+            stream.write_all(&[byte]).unwrap();
+            stream.read_exact(&mut back).expect("nobody ends who was not asked to");
+        };
+        // Leavers are gone while the kernel still has to end our direction, and others get their places.
+        beside(&mut shard, || {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for _ in 0..500 {
+                            let (mut leaver, mut stayer) = (dial(address), dial(address));
+                            ask(&mut leaver, b'q');
+                            drop(leaver);
+                            let mut next = dial(address);
+                            ask(&mut next, b's');
+                            ask(&mut stayer, b's');
+                            ask(&mut next, b's');
+                        }
+                    });
+                }
+            });
+        });
+    }
 }

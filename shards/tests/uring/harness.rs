@@ -18,6 +18,8 @@ pub struct Echo {
     pub received: u64,
     /// Bytes are counted, not sent back.
     pub mute: bool,
+    /// A connection that sends this byte first is closed once everything is sent.
+    pub farewell: Option<u8>,
     /// A connection is closed as soon as it is open.
     pub close_at_once: Option<Close>,
     /// A deadline set again and again, so that silent connections are looked at.
@@ -59,6 +61,9 @@ impl Logic for Echo {
         self.received += bytes.len() as u64;
         if let Some(mut open) = io.open(slot).filter(|_| !self.mute) {
             open.out.write(|out| out.extend_from_slice(bytes)).expect("the outbox has room");
+        }
+        if self.farewell == bytes.first().copied() {
+            io.close(slot, Close::AfterFlush);
         }
     }
 
