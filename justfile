@@ -1,56 +1,62 @@
-# Names for commands; the logic is in what they call.
+# Names for commands. The logic is in what they call.
 
-# What must be green before a push.
-check: test
+# What CI runs: every check and every test.
+check:
+    tests/run
 
-# tests/run [unit|integration|performance|concurrency|reliability]
+# Tests of groups: unit integration performance concurrency reliability all.
 test *groups:
     tests/run {{groups}}
 
 fmt:
     cargo fmt --all
 
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Licences, sources, owners of crates, and advisories (those need the network).
 deny:
     cargo deny --workspace check
 
-# The whole Autobahn suite, compression included, on both drivers (about 12 minutes each); reports stay outside git.
-conformance *options:
+# The documentation of every crate, in a browser.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --open
+
+# All 517 cases of the Autobahn suite; `--cases "1.*,2.*"` for some.
+conformance *arguments:
     cargo build --release --bin realtime
-    tests/conformance/run --binary target/release/realtime --driver uring {{options}}
-    tests/conformance/run --binary target/release/realtime --driver epoll {{options}}
+    tests/conformance/run --binary target/release/realtime {{arguments}}
 
-# Our server beside its peers, as a table.
-compare *options:
-    cargo build --release --workspace
-    cargo build --release -p highper-bench --examples
-    cd bench/compare/uws && npm install --no-audit --no-fund
-    cargo build --release --manifest-path bench/compare/axum/Cargo.toml
-    bench/compare/run.py {{options}}
-
-# The scenarios of the load generator against a small server.
+# Every scenario of the load generator, briefly, with its own server.
 bench-smoke:
-    cargo test -p highper-bench
+    cargo test --package highper-bench --test smoke
 
-# Fuzz a parser: request_head, ws_decoder or native.
+# Our server and its peers in one run, into bench/RESULTS.md (see bench/compare/README.md).
+compare *arguments:
+    cargo build --release --workspace
+    bench/compare/run.py {{arguments}} > bench/RESULTS.md
+
+# A fuzz target for some seconds: request_head, ws_decoder, native.
 fuzz target="ws_decoder" seconds="60":
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
 
-# Every interleaving of the bell.
+# Every interleaving of the bell between shards.
 loom:
-    RUSTFLAGS="--cfg loom" cargo test -p highper-shards --release --test loom_bell
+    RUSTFLAGS="--cfg loom" cargo test --package highper-shards --test loom_bell --target-dir target/loom
 
-# Twenty times the seeds of the test.
+# Many simulated worlds, optimised; each prints its seed when it fails.
 sim-long:
-    cargo test --release --test sim -- --ignored --nocapture
+    cargo test --release --package highper-shards --test sim -- --include-ignored --nocapture
+
+# Line coverage of wire and the hub; at least 90 %.
+coverage:
+    tests/coverage
+
+# .env.example and the table in the README, from the table of variables.
+env-example:
+    cargo run --quiet -- config env > .env.example
+    cargo run --quiet -- config readme
 
 # A minute of canaries on compressed connections.
 soak-canaries:
     cargo test --release --test canaries -- --ignored --nocapture
-
-# Lines of wire and hub that the tests run.
-coverage:
-    cargo llvm-cov --workspace --summary-only --ignore-filename-regex '(bench|shards|tests)/'
-
-# .env.example is printed from the table of variables.
-env-example:
-    cargo run --quiet -- config env > .env.example
