@@ -31,10 +31,13 @@ conformance *arguments:
 bench-smoke:
     cargo test --package highper-bench --test smoke
 
-# Our server and its peers in one run, into bench/RESULTS.md (see bench/compare/README.md).
+# Our server beside its peers in one run, as a table (see bench/compare/README.md).
 compare *arguments:
     cargo build --release --workspace
-    bench/compare/run.py {{arguments}} > bench/RESULTS.md
+    cargo build --release --package highper-bench --examples
+    cargo build --release --manifest-path bench/compare/axum/Cargo.toml
+    cd bench/compare/uws && npm install --no-audit --no-fund
+    bench/compare/run.py {{arguments}}
 
 # A fuzz target for some seconds: request_head, ws_decoder, native.
 fuzz target="ws_decoder" seconds="60":
@@ -44,8 +47,9 @@ fuzz target="ws_decoder" seconds="60":
 loom:
     RUSTFLAGS="--cfg loom" cargo test --package highper-shards --test loom_bell --target-dir target/loom
 
-# Many simulated worlds, optimised; each prints its seed when it fails.
+# Many more seeds of the whole server and of the engine in the simulator; a failure prints its seed.
 sim-long:
+    cargo test --release --test sim -- --include-ignored --nocapture
     cargo test --release --package highper-shards --test sim -- --include-ignored --nocapture
 
 # Line coverage of wire and the hub; at least 90 %.
