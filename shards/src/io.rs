@@ -192,6 +192,9 @@ impl Outgoing<'_> {
 }
 
 impl<C, M> Io<C, M> {
+    /// Bytes of memory that a connection has in its shard, whatever it does: its state, its outbox, its deadlines.
+    pub const SLOT_BYTES: usize = Slots::<Entry<C>>::SLOT_BYTES;
+
     pub(crate) fn new(now: Moment, mesh: Mesh<M>, limits: Limits) -> Self {
         Self {
             now,

@@ -20,6 +20,9 @@ struct Slot<T> {
 const CHUNK: usize = 256;
 
 impl<T> Slots<T> {
+    /// Bytes of one slot, taken or free.
+    pub const SLOT_BYTES: usize = size_of::<Slot<T>>();
+
     /// An empty arena for at most `used_max` entries.
     pub fn new(used_max: usize) -> Self {
         Self { chunks: Vec::new(), free: Vec::new(), used: 0, used_max }

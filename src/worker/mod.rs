@@ -54,6 +54,8 @@ pub struct Shared {
 /// The runtime as this server uses it.
 pub(crate) type ShardIo = Io<Conn, Message>;
 
+const _: () = assert!(ShardIo::SLOT_BYTES <= 104, "a slot is multiplied by ten million");
+
 /// The policy of one shard.
 pub struct Worker {
     shared: Arc<Shared>,
