@@ -59,7 +59,8 @@ coverage:
 # .env.example and the table in the README, from the table of variables.
 env-example:
     cargo run --quiet -- config env > .env.example
-    cargo run --quiet -- config readme
+    cargo run --quiet -- config readme > target/variables.md
+    sed -i -e '/^<!-- variables/r target/variables.md' -e '/^<!-- variables/,/^<!-- \/variables/d' README.md
 
 # A minute of canaries on compressed connections.
 soak-canaries:
