@@ -229,7 +229,7 @@ fn pinning(config: &Config) -> Result<Pinning, ServeError> {
     })
 }
 
-/// A closing connection has this long to close its side too (THREATS W7).
+/// A closing connection has this long to close its side too.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Sockets beyond the connections of a shard: those that are told that it is full.

@@ -1,4 +1,4 @@
-//! Bad frames against the whole server (THREATS A1.2): each attack ends as written there, in bounded memory, and
+//! Bad frames against the whole server: each attack ends as it should, in bounded memory, and
 //! costs nobody else anything.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 

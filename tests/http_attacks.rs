@@ -1,4 +1,4 @@
-//! Bad HTTP against the whole server (THREATS A1.1): each attack ends as written there and costs nobody else
+//! Bad HTTP against the whole server: each attack ends as it should and costs nobody else
 //! anything.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 

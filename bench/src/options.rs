@@ -32,7 +32,7 @@ pub enum Command {
 /// Options of every scenario.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// The server: ws://host[:port]/path.
+    /// The server: `ws://host[:port]/path`.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/echo", value_parser = Target::parse)]
     pub url: Target,
     /// Process of the server; its processor time and memory are read from /proc.

@@ -103,7 +103,7 @@ vars! {
     ["Channels"]
     /// Channels one connection may be in.
     max_channels_per_connection: u32 = "128", "REALTIME_MAX_CHANNELS_PER_CONNECTION", range(1, 1_000_000), live;
-    /// Whether clients may publish into channels they are in.
+    /// Whether clients may publish into channels.
     client_publish: bool = "true", "REALTIME_CLIENT_PUBLISH", live;
     /// Whether clients may send to everyone and to users.
     client_broadcast: bool = "false", "REALTIME_CLIENT_BROADCAST", live;
