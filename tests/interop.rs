@@ -1,58 +1,153 @@
-//! Clients that others wrote, against the server process on each driver: Python, Node, and two tabs of Chromium on
-//! the demo page. The scripts in `tests/interop/` say what they check.
+//! Clients that others wrote talk to the server over two shards, on both drivers: tungstenite, `websockets` for
+//! Python, `ws` for Node, and Chromium on the demo page. What is checked is in `tests/interop/`, one file a client.
+#![allow(clippy::print_stdout, reason = "a failed test shows how far it came")]
 
 #[path = "common/process.rs"]
 mod process;
+#[path = "interop/rust_client.rs"]
+mod rust_client;
 
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use highper_shards::Moment;
 use process::Process;
 
 #[test]
+fn tungstenite() {
+    each_driver(|server| {
+        for (name, check) in rust_client::CHECKS {
+            println!("{name}");
+            check(server.address());
+        }
+        assert_ends_well(server);
+    });
+}
+
+#[test]
 fn websockets_for_python() {
-    on_each_driver(|url, _| {
-        run(Command::new(cache("python/bin/python")).arg(script("python_client.py")).arg(url));
+    let python = installed().join("python/bin/python");
+    each_driver(|server| {
+        let mut script = Command::new(&python);
+        script.args(["-B", "python_client.py", &url(server)]);
+        assert_passes(&mut script, || unreachable!("only the page's checks restart the server"));
+        assert_ends_well(server);
     });
 }
 
 #[test]
 fn ws_for_node() {
-    on_each_driver(|url, _| run(Command::new("node").arg(script("node_client.mjs")).arg(url)));
+    installed();
+    each_driver(|server| {
+        let mut script = Command::new("node");
+        script.args(["node_client.mjs", &url(server)]);
+        assert_passes(&mut script, || unreachable!("only the page's checks restart the server"));
+        assert_ends_well(server);
+    });
 }
 
 #[test]
 fn two_tabs_of_chromium() {
-    on_each_driver(|url, driver| {
-        let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("interop-{driver}"));
-        run(Command::new("node").arg(script("browser.mjs")).arg(url).arg(pictures));
-    });
-}
-
-fn on_each_driver(check: impl Fn(&str, &str)) {
-    static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| run(&mut Command::new(script("install.sh"))));
-    for driver in ["uring", "epoll"] {
-        let server = Process::start(&[
-            ("REALTIME_IO_DRIVER", driver),
-            ("REALTIME_CLIENT_BROADCAST", "true"),
-            ("WEBSOCKET_HEARTBEAT_INTERVAL", "1"),
-        ]);
-        check(&format!("http://{}", server.address()), driver);
+    installed();
+    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    for driver in DRIVERS {
+        let mut server = start(driver, 0);
+        let mut script = Command::new("node");
+        script.args(["browser.mjs", &url(&server)]).arg(screenshots.join(driver)).arg("--restart");
+        assert_passes(&mut script, || {
+            let address = server.address();
+            assert_ends_well(&mut server);
+            wait_until_free(address);
+            server = start(driver, address.port());
+        });
+        assert_ends_well(&mut server);
     }
 }
 
-fn run(command: &mut Command) {
-    let output = command.output().expect("the command is there: tests/interop/install.sh installs it");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+fn each_driver(test: impl Fn(&mut Process)) {
+    for driver in DRIVERS {
+        println!("driver {driver}");
+        test(&mut start(driver, 0));
+    }
 }
 
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(name)
+/// A server that pings after two seconds of silence: the clients want to see it do so.
+fn start(driver: &str, port: u16) -> Process {
+    Process::start(&[
+        ("REALTIME_IO_DRIVER", driver),
+        ("REALTIME_PORT", &port.to_string()),
+        ("REALTIME_CLIENT_BROADCAST", "true"),
+        ("WEBSOCKET_HEARTBEAT_INTERVAL", "2"),
+        ("WEBSOCKET_HEARTBEAT_TIMEOUT", "2"),
+    ])
 }
 
-fn cache(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/interop").join(name)
+fn url(server: &Process) -> String {
+    format!("http://{}", server.address())
 }
+
+/// SIGTERM ends it with 0.
+fn assert_ends_well(server: &mut Process) {
+    let status = server.stop();
+    assert!(status.success(), "the server ended with {status}");
+}
+
+/// Installs the clients, once; the folder they are in.
+fn installed() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let output = Command::new(scripts().join("install.sh")).stdin(Stdio::null()).output();
+        let output = output.expect("tests/interop/install.sh starts; it needs bash");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tests/interop/install.sh: {}\n{complaint}", output.status);
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/interop")
+    })
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
+}
+
+/// Runs a script to its end, which must be 0. Calls `restart` when a line of its output says so, and tells it when
+/// that is done.
+fn assert_passes(script: &mut Command, mut restart: impl FnMut()) {
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--kill-after=5", TIMEOUT_SECONDS]).arg(script.get_program()).args(script.get_args());
+    bounded.current_dir(scripts()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = bounded.spawn().expect("timeout is part of coreutils");
+    let mut input = child.stdin.take().expect("it was asked for");
+    let mut told = String::new();
+    for line in BufReader::new(child.stdout.take().expect("it was asked for")).lines() {
+        let line = line.expect("scripts write text");
+        if line == "restart" {
+            restart();
+            input.write_all(b"restarted\n").expect("the script waits for it");
+        }
+        writeln!(told, "{line}").expect("a string takes all");
+    }
+    // Little goes there, and only at the end: what the script died of.
+    child.stderr.take().expect("it was asked for").read_to_string(&mut told).expect("scripts write text");
+    let status = child.wait().expect("it was started here");
+    assert!(status.success(), "{:?}: {status}\n{told}", script.get_args());
+    assert!(told.lines().any(|line| line.starts_with("ok")), "a check ran:\n{told}");
+    print!("{told}");
+}
+
+/// The kernel closes the sockets of a ring a little after its process has ended.
+fn wait_until_free(address: SocketAddr) {
+    let deadline = Moment::now() + Duration::from_secs(10);
+    while let Err(error) = TcpListener::bind(address) {
+        assert!(Moment::now() < deadline, "{address}: {error}");
+        std::thread::yield_now();
+    }
+}
+
+const DRIVERS: [&str; 2] = ["uring", "epoll"];
+
+/// A bound for machines that are busy with other things: the longest script takes 20 seconds.
+const TIMEOUT_SECONDS: &str = "170";

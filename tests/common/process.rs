@@ -4,7 +4,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// A server that was told to end takes no longer: its grace is 10 seconds.
+const END_WITHIN: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 
 /// A running server process.
 pub struct Process {
@@ -49,6 +55,17 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends SIGTERM, as a supervisor does, and returns how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        let end = pidfd_open(pid, PidfdFlags::empty()).expect("it was not waited for");
+        kill_process(pid, Signal::TERM).expect("it was not waited for");
+        let ended =
+            poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&END_WITHIN)).expect("one descriptor is few");
+        assert_eq!(ended, 1, "the server does not end");
+        self.child.wait().expect("it was not waited for")
     }
 
     /// Bytes of its memory that are resident.
