@@ -41,6 +41,8 @@ pub(super) const CONNECT: u32 = 1 << 26;
 pub(super) const CANCEL: u32 = 1 << 27;
 /// Everything must end: a cancel that found nothing is repeated.
 pub(super) const CLOSE: u32 = 1 << 28;
+/// A thread of the kernel ends the sending direction: the socket must not be closed before it has.
+pub(super) const SHUTDOWN: u32 = 1 << 29;
 
 impl Flight {
     const NOTHING: Self = Self { word: 0, send: NONE };

@@ -52,6 +52,8 @@ pub struct Uring {
     /// The descriptor that is being put into the file table, and what came of it.
     installing: Box<i32>,
     installed: Option<Result<u32, Errno>>,
+    /// Closes that wait for a thread of the kernel to end the sending direction.
+    closing: Vec<(Token, Socket)>,
     /// Completions of submissions that could not wait for the end of the turn.
     early: Vec<Completion>,
     /// Operations to queue again at the next turn.
@@ -126,6 +128,7 @@ impl Uring {
             addresses: Vec::new(),
             installing: Box::new(-1),
             installed: None,
+            closing: Vec::new(),
             early: Vec::new(),
             again: Vec::new(),
             broken: None,
@@ -241,8 +244,8 @@ impl Driver for Uring {
         self.push_send(token, socket, frame, from);
     }
 
-    fn shutdown(&mut self, _token: Token, socket: Socket) {
-        self.push_shutdown(socket);
+    fn shutdown(&mut self, token: Token, socket: Socket) {
+        self.push_shutdown(token, socket);
     }
 
     fn close(&mut self, token: Token, socket: Socket) {

@@ -27,7 +27,7 @@ pub(super) enum Operation {
     CancelSend = 9,
     /// Cancels `Connect`. Completes only if it found nothing.
     CancelConnect = 10,
-    /// Operations whose failure changes nothing: shutdown by the kernel, close of a socket nobody adopted.
+    /// Operations whose failure changes nothing: close of a socket nobody adopted.
     Forgotten = 11,
     /// Multishot poll of this shard's eventfd.
     Wake = 12,
@@ -41,9 +41,11 @@ pub(super) enum Operation {
     CancelAccept = 16,
     /// A descriptor was lent to the process so that it can end the sending direction.
     Shutdown = 17,
+    /// End of the sending direction by a thread of the kernel.
+    ThreadShutdown = 18,
 }
 
-const ALL: [Operation; 17] = [
+const ALL: [Operation; 18] = [
     Operation::Accept,
     Operation::Receive,
     Operation::Rest,
@@ -61,6 +63,7 @@ const ALL: [Operation; 17] = [
     Operation::Install,
     Operation::CancelAccept,
     Operation::Shutdown,
+    Operation::ThreadShutdown,
 ];
 
 impl Operation {
@@ -100,7 +103,7 @@ mod tests {
 
     #[test]
     fn user_data_of_strangers_is_nobody_s() {
-        for user_data in [0, u64::MAX, 18 << 56, 1] {
+        for user_data in [0, u64::MAX, 19 << 56, 1] {
             assert_eq!(Operation::parse(user_data), None);
         }
     }

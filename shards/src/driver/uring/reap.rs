@@ -7,7 +7,7 @@ use io_uring::cqueue;
 use rustix::io::Errno;
 
 use super::files;
-use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST};
+use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST, SHUTDOWN};
 use super::operation::Operation;
 use super::submit::SCARCE;
 use super::{Accepting, Uring};
@@ -105,6 +105,12 @@ impl Uring {
                 // Without a free descriptor the peer hears of the end when the connection is closed.
                 if let Ok(descriptor) = said.result {
                     files::shutdown(&files::lent(descriptor));
+                }
+            }
+            Operation::ThreadShutdown => {
+                self.flights.clear(token, SHUTDOWN);
+                if self.flights.get(token).is_some_and(|flight| flight.has(CLOSE)) {
+                    self.again.push((operation, token));
                 }
             }
             Operation::Install => self.installed = Some(said.result),

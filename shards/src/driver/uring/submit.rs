@@ -12,7 +12,7 @@ use rustix::net::addr::SocketAddrArg;
 
 use super::buffers::GROUP;
 use super::files::{self, descriptor};
-use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST};
+use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST, SHUTDOWN};
 use super::operation::Operation;
 use super::{Accepting, FLUSH_ROUNDS, Uring};
 use crate::driver::{Completion, Receive, Socket, Wait};
@@ -107,7 +107,7 @@ impl Uring {
 
     /// The kernel has `IORING_OP_SHUTDOWN` done by a thread, which costs more than the rest of the connection's
     /// life. So a direct descriptor is lent to the process for the length of two system calls; see `reap`.
-    pub(super) fn push_shutdown(&mut self, socket: Socket) {
+    pub(super) fn push_shutdown(&mut self, token: Token, socket: Socket) {
         if let Some(descriptor) = self.files.ordinary(socket) {
             return files::shutdown(descriptor);
         }
@@ -116,10 +116,10 @@ impl Uring {
                 .build()
                 .user_data(Operation::Shutdown.at(0))
         } else {
+            self.flights.set(token, SHUTDOWN);
             opcode::Shutdown::new(types::Fixed(socket.0), libc::SHUT_WR)
                 .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-                .user_data(Operation::Forgotten.at(0))
+                .user_data(Operation::ThreadShutdown.of(token))
         };
         // SAFETY: the entry points to no memory.
         unsafe { self.push(&entry) };
@@ -130,6 +130,23 @@ impl Uring {
         self.flights.set(token, CLOSE);
         self.cancel_flights(token, RECEIVE | REST | CONNECT);
         self.cancel_send(token);
+        if self.flights.get(token).is_some_and(|flight| flight.has(SHUTDOWN)) {
+            // The thread looks the socket up when it gets to it. By then the place of one that was closed may be
+            // another's.
+            return self.closing.push((token, socket));
+        }
+        self.push_close_entry(token, socket);
+    }
+
+    /// The close that has waited for a thread.
+    fn push_waiting_close(&mut self, token: Token) {
+        if let Some(at) = self.closing.iter().position(|(waiting, _)| *waiting == token) {
+            let (token, socket) = self.closing.swap_remove(at);
+            self.push_close_entry(token, socket);
+        }
+    }
+
+    fn push_close_entry(&mut self, token: Token, socket: Socket) {
         let entry = self.files.close(socket).user_data(Operation::Close.of(token));
         self.files.closing(socket);
         // SAFETY: the entry points to no memory.
@@ -228,6 +245,7 @@ impl Uring {
                 Operation::CancelRest => self.cancel_flights(token, REST),
                 Operation::CancelConnect => self.cancel_flights(token, CONNECT),
                 Operation::CancelSend => self.cancel_send(token),
+                Operation::ThreadShutdown => self.push_waiting_close(token),
                 Operation::Receive
                 | Operation::Rest
                 | Operation::Send

@@ -287,6 +287,27 @@ fn a_shutdown_ends_one_direction_only() {
 }
 
 #[test]
+fn a_place_is_nobody_elses_until_a_thread_has_ended_its_direction() {
+    let mut bench = Bench::new(&options());
+    bench.driver.features.install = false;
+    let (mut client, socket) = bench.accept(TOKEN);
+    bench.driver.arm_receive(TOKEN, socket, Receive::Stream);
+    let room = bench.driver.files.room();
+    bench.driver.shutdown(TOKEN, socket);
+    bench.driver.close(TOKEN, socket);
+    assert_eq!(bench.driver.files.room(), room, "the thread has not looked the socket up yet");
+    bench.until(closed);
+    assert_eq!(bench.driver.files.room(), room + 1);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    // A second life of the slot knows nothing of it.
+    let next = Token { generation: TOKEN.generation + 1, ..TOKEN };
+    bench.until(ended);
+    let (_client, socket) = bench.accept(next);
+    bench.driver.close(next, socket);
+    assert_eq!(bench.driver.files.room(), room + 1, "closed at once");
+}
+
+#[test]
 fn accepting_stops_when_told_and_what_came_meanwhile_arrives() {
     let mut bench = Bench::new(&options());
     bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
