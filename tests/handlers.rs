@@ -1,60 +1,27 @@
-//! What an embedder writes, on both drivers: callbacks, user data, timers, users, work off the shard, and that a bad
-//! handler harms nobody but its connection.
+//! What an embedder writes, on both drivers: callbacks, user data, timers, users, work off the shard.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/handlers.rs"]
+mod handlers;
 #[path = "common/server.rs"]
 mod server;
 
 use std::collections::HashSet;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Barrier, Mutex, Once};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use client::{Client, DEADLINE, Received, frame, wait_until};
-use highper_realtime::config::DriverKind;
-use highper_realtime::{CloseCode, Connection, Endpoint, Error, Message, Server};
+use handlers::{open, report, results, start};
+use highper_realtime::{CloseCode, Connection, Endpoint, Error, Message};
 use serde_json::{Value, json};
 use server::{TestServer, each_driver};
-
-fn start(driver: DriverKind, build: impl FnOnce(Server) -> Server) -> TestServer {
-    TestServer::with(driver, |_| {}, build)
-}
-
-fn open(server: &TestServer) -> Client {
-    Client::open(server.address(), "/app")
-}
 
 /// As many JSON messages, in any order.
 fn set(client: &mut Client, count: usize) -> HashSet<String> {
     (0..count).map(|_| client.json().to_string()).collect()
-}
-
-/// A channel of results out of handlers, which are shared by threads.
-fn results<T: Send>() -> (Mutex<Sender<T>>, Receiver<T>) {
-    let (to, from) = channel();
-    (Mutex::new(to), from)
-}
-
-fn report<T>(to: &Mutex<Sender<T>>, result: T) {
-    to.lock().unwrap().send(result).unwrap();
-}
-
-/// Handlers of these tests panic on purpose: the threads of a server do it quietly.
-fn quiet_server_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let print = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let current = thread::current();
-            let name = current.name().unwrap_or_default();
-            if !name.starts_with("shard-") && !name.starts_with("pool-") {
-                print(panic);
-            }
-        }));
-    });
 }
 
 #[test]
@@ -149,44 +116,6 @@ fn callbacks_see_the_data_of_their_connection_from_its_begin_to_its_end() {
         client.finish();
         ended(1, None);
         assert!(ends.try_recv().is_err(), "each end is told once");
-    });
-}
-
-#[test]
-fn who_is_closing_joins_nothing() {
-    each_driver(|driver| {
-        let (to, joins) = results();
-        let to = Arc::new(to);
-        let server = start(driver, |server| {
-            let (by_message, by_end) = (to.clone(), to);
-            let endpoint = Endpoint::raw("/app")
-                .on_message(move |conn, _| {
-                    conn.close(CloseCode::NORMAL, "");
-                    report(&by_message, conn.join("secret").is_err());
-                    Ok(())
-                })
-                .on_close(move |conn, _| report(&by_end, conn.join("secret").is_err()));
-            server.endpoint(endpoint)
-        });
-        for _ in 0..8 {
-            let mut leaver = open(&server);
-            leaver.text("leave");
-            assert_eq!(leaver.until_close(), (vec![], 1000));
-            for _ in 0..2 {
-                assert!(joins.recv_timeout(DEADLINE).unwrap(), "it was let in");
-            }
-        }
-        wait_until("they are gone", || server.connections() == 0);
-        let mut successors: Vec<Client> = (0..8).map(|_| open(&server)).collect();
-        let broadcaster = server.running().broadcaster();
-        broadcaster.to_channel("secret", "for nobody").unwrap();
-        broadcaster.to_channel("secret", "for nobody").unwrap();
-        let homes_are_done = || server.sum(|shard| shard.counters.published) >= 2;
-        wait_until("the secret is out", homes_are_done);
-        broadcaster.to_all("for all").unwrap();
-        for successor in &mut successors {
-            assert_eq!(successor.json(), "for all", "nobody inherits a subscription");
-        }
     });
 }
 
@@ -293,6 +222,33 @@ fn other_threads_reach_channels_users_and_everyone() {
 }
 
 #[test]
+fn who_says_again_who_it_is_misses_nothing() {
+    const ROUNDS: usize = 50;
+    each_driver(|driver| {
+        let server = start(driver, |server| {
+            server.websocket("/app", |conn, message| {
+                conn.set_user(message.text())?;
+                conn.send("here")
+            })
+        });
+        let broadcaster = server.running().broadcaster();
+        // Users at home on both shards.
+        for user in ["ann", "ben", "cleo", "dan", "eve", "fay"] {
+            let mut client = open(&server);
+            client.text(user);
+            assert_eq!(client.json(), "here");
+            for number in 0..ROUNDS {
+                client.text(user);
+                broadcaster.to_users([user], number).unwrap();
+            }
+            let seen: Vec<Value> = (0..2 * ROUNDS).map(|_| client.json()).collect();
+            let numbers = seen.into_iter().filter(|value| value != "here");
+            assert!(numbers.eq((0..ROUNDS).map(Value::from)), "{user}");
+        }
+    });
+}
+
+#[test]
 fn work_off_the_shard_comes_back_to_the_connection_on_its_shard() {
     each_driver(|driver| {
         let server = start(driver, |server| {
@@ -320,116 +276,6 @@ fn work_off_the_shard_comes_back_to_the_connection_on_its_shard() {
         client.text("21");
         assert_eq!(client.json()["double"], 42);
         assert_eq!(server.sum(|shard| shard.counters.panics), 0);
-    });
-}
-
-#[test]
-fn a_full_pool_refuses_and_a_panic_on_it_harms_nobody() {
-    quiet_server_panics();
-    each_driver(|driver| {
-        let gate = Arc::new(Barrier::new(2));
-        let at_gate = Arc::clone(&gate);
-        let build = |server: Server| {
-            let endpoint = Endpoint::raw("/app").on_message(move |conn, message| match message.text() {
-                "block" => {
-                    let gate = Arc::clone(&at_gate);
-                    conn.offload(
-                        move || {
-                            gate.wait();
-                            gate.wait();
-                        },
-                        |conn, ()| conn.send_text("unblocked"),
-                    )
-                }
-                "panic" => conn.offload(|| panic!("on the pool"), |conn, ()| conn.send_text("never")),
-                _ => {
-                    let accepted = (0..1000).take_while(|_| conn.offload(|| (), |_, ()| Ok(())).is_ok());
-                    let accepted = accepted.count();
-                    assert!(matches!(conn.offload(|| (), |_, ()| Ok(())), Err(Error::TryAgain)));
-                    conn.send(accepted)
-                }
-            });
-            server.endpoint(endpoint)
-        };
-        let server = TestServer::with(driver, |config| config.async_workers = 1, build);
-        let mut client = open(&server);
-        client.text("panic");
-        client.text("block");
-        gate.wait();
-        client.text("fill");
-        assert_eq!(client.json(), 256, "so many wait for a thread");
-        gate.wait();
-        assert_eq!(client.next(), Received::Text("unblocked".into()), "the thread and the connection live");
-    });
-}
-
-#[test]
-fn a_handler_that_panics_loses_its_connection_and_no_other() {
-    quiet_server_panics();
-    each_driver(|driver| {
-        let (to, ends) = results::<Option<u16>>();
-        let server = start(driver, |server| {
-            let breaking = Endpoint::raw("/app")
-                .on_message(|conn, message| match message.text() {
-                    "message" => panic!("in on_message"),
-                    "timer" => {
-                        conn.every(Duration::from_millis(10), |_| panic!("in a timer"));
-                        Ok(())
-                    }
-                    "result" => conn.offload(|| (), |_, ()| panic!("in a result")),
-                    text => conn.send_text(text),
-                })
-                .on_close(move |_, code| {
-                    report(&to, code.map(CloseCode::get));
-                    panic!("in on_close");
-                });
-            let unfriendly = Endpoint::raw("/connect").on_connect(|_| panic!("in on_connect"));
-            server.endpoint(breaking).endpoint(unfriendly)
-        });
-        let mut others: Vec<Client> = (0..8).map(|_| open(&server)).collect();
-        for what in ["message", "timer", "result"] {
-            let mut client = open(&server);
-            client.text("still here");
-            assert_eq!(client.next(), Received::Text("still here".into()));
-            client.text(what);
-            assert_eq!(client.until_close(), (vec![], 1011), "{what}");
-            assert_eq!(ends.recv_timeout(DEADLINE).unwrap(), Some(1011));
-        }
-        let mut client = Client::open(server.address(), "/connect");
-        assert_eq!(client.until_close(), (vec![], 1011));
-        for other in &mut others {
-            other.text("and I?");
-            assert_eq!(other.next(), Received::Text("and I?".into()));
-        }
-        assert_eq!(
-            server.sum(|shard| shard.counters.panics),
-            7,
-            "three and their ends, and one at its begin"
-        );
-        assert_eq!(server.sum(|shard| shard.open as u64), 8);
-    });
-}
-
-#[test]
-fn a_handler_that_fails_keeps_its_connection() {
-    each_driver(|driver| {
-        let server = start(driver, |server| {
-            let endpoint = Endpoint::raw("/app")
-                .on_connect(|_| Err(Error::Application("not in the mood".into())))
-                .on_message(|conn, message| {
-                    let number: u64 = message.json()?;
-                    conn.join(if number == 0 { "no name" } else { "name" })?;
-                    conn.send(number)
-                });
-            server.endpoint(endpoint)
-        });
-        let mut client = open(&server);
-        for bad in ["no JSON", "0", "-1"] {
-            client.text(bad);
-        }
-        client.text("7");
-        assert_eq!(client.json(), 7);
-        assert_eq!(server.sum(|shard| shard.counters.handler_errors), 4);
     });
 }
 

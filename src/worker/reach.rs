@@ -187,7 +187,7 @@ impl Port for Reach<'_> {
             return Err(Error::Closed);
         };
         let before = conn.session().user.replace(user.into());
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|before| **before != *user) {
             let channel = self.worker.shared.names.user(&before);
             self.worker.leave(self.io, self.slot, channel.name());
         }
