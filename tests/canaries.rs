@@ -22,7 +22,8 @@ const THREADS: usize = 4;
 const CONNECTIONS_PER_THREAD: usize = 50;
 /// Members of a channel that is not one connection's own.
 const GROUP: usize = 5;
-const SIZES: [usize; 8] = [16, 100, 1000, 1100, 5000, 9000, 70_000, 200_000];
+/// Around what a buffer holds and what is compressed.
+const SIZES: [usize; 12] = [16, 16, 100, 100, 1000, 1100, 5000, 8190, 9000, 16_400, 70_000, 200_000];
 
 #[test]
 fn w17_no_canary_is_ever_heard_elsewhere() {
@@ -226,7 +227,9 @@ impl Bird {
 /// The canary and the number of the song, over and over, `len` bytes long.
 fn song(canary: u32, sequence: u32, len: usize) -> String {
     let verse = format!("<{canary:06}:{sequence:06}>");
-    verse.chars().cycle().take(len).collect()
+    let mut song = verse.repeat(len.div_ceil(verse.len()));
+    song.truncate(len);
+    song
 }
 
 struct Random(u64);
