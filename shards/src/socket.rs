@@ -7,11 +7,13 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto};
 
+use crate::clock::Moment;
 use crate::error::StartError;
 use crate::token::ShardId;
 
@@ -139,7 +141,7 @@ fn tcp_socket(address: SocketAddr) -> Result<OwnedFd, Errno> {
 
 fn listen_tcp(mut address: SocketAddr, shards: usize, options: &ListenOptions) -> io::Result<Listener> {
     if options.exclusive && address.port() != 0 {
-        drop(bind_tcp(address, Sharing::Nobody)?);
+        drop(bind_alone(address)?);
     }
     let mut sockets = Vec::with_capacity(shards);
     for shard in 0..shards {
@@ -155,6 +157,24 @@ fn listen_tcp(mut address: SocketAddr, shards: usize, options: &ListenOptions) -
     }
     Ok(Listener { address: Address::Tcp(address), sockets })
 }
+
+/// Binds an address that nobody else listens on. The kernel closes the listeners of a ring a little after their
+/// process has ended, so an address that is taken is tried again: a server may be started right after the last one.
+fn bind_alone(address: SocketAddr) -> io::Result<OwnedFd> {
+    let until = Moment::now() + RELEASE_MAX;
+    loop {
+        match bind_tcp(address, Sharing::Nobody) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Moment::now() < until => {
+                std::thread::sleep(RELEASE_POLL);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// How long the listeners of an ended process may linger: 86 ms was the longest seen.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
+const RELEASE_POLL: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
