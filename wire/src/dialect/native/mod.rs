@@ -34,7 +34,7 @@
 //! | `ack` | | the command was carried out; with `offset` where the publication's place is known |
 //! | `pong` | | answer to `ping` |
 //! | `gap` | `channel`, `epoch`, `offset` | publications up to `offset` were lost for this connection; what follows is complete again |
-//! | `closing` | `code`, `reason` | last, before the close frame with the same code; with `reconnect_ms` if the client should come back, and after how long |
+//! | `closing` | `code`, `reason` | last, before the close frame with the same code; with `reconnect_ms` if the client should come back, and after how long; reserved, this release sends the close frame alone |
 //! | `error` | `code`, `message` | a command failed (table below) |
 //!
 //! ```json
