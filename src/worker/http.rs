@@ -92,9 +92,9 @@ impl Worker {
         let keep_alive = head.keep_alive() && !head.wants_upgrade() && self.draining.is_none();
         let answer = Answer { reply, head_only: head.method == "HEAD", keep_alive };
         let Some(mut open) = io.open(slot) else { return false };
-        if let Phase::Http(http) = &mut open.conn.phase {
-            http.answer = Some(answer);
-        }
+        // Behind an answer that closes the connection nothing is answered any more.
+        let Phase::Http(http) = &mut open.conn.phase else { return false };
+        http.answer = Some(answer);
         if head.expects_continue() {
             // A full outbox cannot be here: one answer is written for each request.
             let _ = open.out.write(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
