@@ -4,46 +4,17 @@
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "../wire/tests/counting/mod.rs"]
+mod counting;
 #[path = "common/server.rs"]
 mod server;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 
 use client::{Client, Received, text_frame};
 use highper_realtime::Endpoint;
 use highper_realtime::config::{DriverKind, Shards};
 use server::{TestServer, each_driver};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system allocator as it came; counting touches only a cell without destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Messages that are counted.
 const MESSAGES: u64 = 200;
@@ -114,7 +85,7 @@ fn between_shards_nothing_is_allocated_twice() {
 
 fn start(driver: DriverKind, shards: u16) -> TestServer {
     let tell = |conn: &mut highper_realtime::Connection<'_>, _: highper_realtime::Message<'_>| {
-        let told = [u64::from(conn.shard()), ALLOCATIONS.get()];
+        let told = [u64::from(conn.shard()), counting::so_far()];
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&told[0].to_le_bytes());
         bytes[8..].copy_from_slice(&told[1].to_le_bytes());

@@ -1,69 +1,13 @@
-//! Steady traffic allocates nothing, and the peak under attack is bounded. Counted per thread, so that tests do
-//! not see each other.
+//! Steady traffic allocates nothing, and the peak under attack is bounded.
 
+mod counting;
 mod frames;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use counting::{allocations, peak_bytes};
 use flate2::{Compress, Compression, FlushCompress};
 use frames::*;
-use highper_wire::ws::{Decoder, Deflater, Event, Input, Kind, Rules, Scratch, encoder};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
-    static PEAK_BYTES: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(allocations: u64, bytes: isize) {
-    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
-    LIVE_BYTES.set(LIVE_BYTES.get() + bytes);
-    PEAK_BYTES.set(PEAK_BYTES.get().max(LIVE_BYTES.get()));
-}
-
-// SAFETY: every call goes to the system allocator as it came; counting touches only cells without destructors.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new exist side by side while the bytes are copied.
-        count(1, size as isize);
-        count(0, -(layout.size() as isize));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// Allocations that `f` makes on this thread.
-fn allocations(f: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    f();
-    ALLOCATIONS.get() - before
-}
-
-/// Bytes that `f` has allocated beyond what was there, at the worst moment.
-fn peak_bytes(f: impl FnOnce()) -> usize {
-    let before = LIVE_BYTES.get();
-    PEAK_BYTES.set(before);
-    f();
-    (PEAK_BYTES.get() - before) as usize
-}
+use highper_wire::http1::{self, Limits, Reader};
+use highper_wire::ws::{Decoder, Deflater, Event, Input, Kind, Rules, Scratch, encoder, handshake};
 
 /// A connection that echoes into a buffer; the inputs are masked anew for each round.
 struct Echo {
@@ -214,4 +158,23 @@ fn w8_a_bomb_takes_less_than_twice_the_limit() {
     });
     // The inflater itself is some 50 KiB, once per shard.
     assert!(peak < 2 * cap + 64 * 1024, "{peak} bytes");
+}
+
+#[test]
+fn a_handshake_that_arrives_whole_allocates_nothing() {
+    let request = b"GET /ws HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut out = Vec::with_capacity(1024);
+    let made = allocations(|| {
+        for _ in 0..100 {
+            let (mut reader, mut input) = (Reader::new(), request.as_slice());
+            let event = reader.next(&Limits::default(), &mut input).unwrap();
+            let Some(http1::Event::Request(head)) = event else { panic!("the head is whole") };
+            let accepted = handshake::accept(&head, |_| false).unwrap();
+            out.clear();
+            handshake::write_101(&mut out, &accepted.key, None, None);
+        }
+    });
+    assert_eq!(made, 0);
+    assert!(out.starts_with(b"HTTP/1.1 101 "));
 }

@@ -1,9 +1,10 @@
 //! Reading a request and writing an event into a buffer with room allocate nothing, and a refusal does not either.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::hint::black_box;
 
+use counting::allocations;
 use highper_wire::dialect::native::{self, Command};
 use highper_wire::dialect::{ErrorCode, raw};
 
@@ -20,22 +21,21 @@ fn requests_and_events_allocate_nothing() {
         br#"{"type":"ping","#,
     ];
     let mut out = Vec::with_capacity(4096);
-    let before = allocations();
-    for _ in 0..100 {
-        for text in texts {
-            out.clear();
-            answer(black_box(text), &mut out);
-            assert!(!out.is_empty());
+    let made = allocations(|| {
+        for _ in 0..100 {
+            for text in texts {
+                out.clear();
+                answer(black_box(text), &mut out);
+                assert!(!out.is_empty());
+            }
         }
-    }
-    assert_eq!(allocations() - before, 0);
+    });
+    assert_eq!(made, 0);
 }
 
 #[test]
 fn the_counter_counts() {
-    let before = allocations();
-    drop(black_box(Vec::<u8>::with_capacity(black_box(10))));
-    assert_eq!(allocations() - before, 1);
+    assert_eq!(allocations(|| drop(black_box(Vec::<u8>::with_capacity(black_box(10))))), 1);
 }
 
 fn answer(text: &[u8], out: &mut Vec<u8>) {
@@ -66,37 +66,3 @@ fn answer(text: &[u8], out: &mut Vec<u8>) {
         }
     }
 }
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn allocations() -> u64 {
-    ALLOCATIONS.get()
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged; counting touches only a thread-local integer
-// that needs no allocation and no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: `pointer` came from `System` with this layout; the caller keeps the rest.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
