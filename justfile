@@ -25,7 +25,7 @@ docs:
 # All 517 cases of the Autobahn suite; `--cases "1.*,2.*"` for some.
 conformance *arguments:
     cargo build --release --bin realtime
-    tests/conformance/run --binary target/release/realtime {{arguments}}
+    tests/conformance/run --binary "${CARGO_TARGET_DIR:-target}/release/realtime" {{arguments}}
 
 # Every scenario of the load generator, briefly, with its own server.
 bench-smoke:
