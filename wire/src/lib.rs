@@ -4,4 +4,5 @@
 
 pub mod dialect;
 pub mod http1;
+pub mod sse;
 pub mod ws;
