@@ -84,18 +84,19 @@ impl Cursor {
 /// bytes; channels beyond that are left out, and a client that resumes is told of a gap in them. Allocates nothing but
 /// room in `out`.
 pub fn write<T: Into<Tag>>(out: &mut Vec<u8>, positions: impl Iterator<Item = (T, u32, u64)>) {
-    let mut sextets = Sextets { out, bits: 0, count: 0 };
-    sextets.push(&[VERSION]);
-    let mut len = 1;
+    let begin = out.len();
+    out.push(VERSION);
     for (channel, epoch, offset) in positions {
-        let (bytes, entry_len) = Entry::encode(channel.into(), epoch, offset);
-        len += entry_len;
-        if len > DECODED_LEN_MAX {
+        let (bytes, len) = Entry::encode(channel.into(), epoch, offset);
+        let end = out.len() + len;
+        if end - begin > DECODED_LEN_MAX {
             break;
         }
-        sextets.push(&bytes[..entry_len]);
+        // All of it, for a copy of fixed length is one instruction.
+        out.extend_from_slice(&bytes);
+        out.truncate(end);
     }
-    sextets.finish();
+    encode_in_place(out, begin);
 }
 
 impl Tag {
@@ -126,18 +127,17 @@ struct Entry {
 }
 
 impl Entry {
+    /// The bytes of an entry, and how many of them it has.
     fn encode(tag: Tag, epoch: u32, offset: u64) -> ([u8; ENTRY_LEN_MAX], usize) {
-        let mut bytes = [0; ENTRY_LEN_MAX];
-        bytes[..2].copy_from_slice(&tag.short.to_le_bytes());
-        bytes[2..6].copy_from_slice(&(epoch ^ tag.mask).to_le_bytes());
-        let (mut rest, mut len) = (offset, 6);
+        let (mut digits, mut rest, mut len) = (0_u128, offset, 0);
         while rest >= 0x80 {
-            bytes[len] = rest as u8 | 0x80;
+            digits |= u128::from(rest & 0x7f | 0x80) << (8 * len);
             rest >>= 7;
             len += 1;
         }
-        bytes[len] = rest as u8;
-        (bytes, len + 1)
+        digits |= u128::from(rest) << (8 * len);
+        let entry = u128::from(tag.short) | u128::from(epoch ^ tag.mask) << 16 | digits << 48;
+        (entry.to_le_bytes(), ENTRY_LEN_MIN + len)
     }
 
     /// The entry at the beginning of `bytes`, and what follows it.
@@ -161,32 +161,28 @@ impl Entry {
     }
 }
 
-/// Bytes becoming base64url one after the other.
-struct Sextets<'o> {
-    out: &'o mut Vec<u8>,
-    /// The lowest `count` bits are not written yet.
-    bits: u32,
-    count: u32,
+/// Replaces the bytes from `begin` on by their base64url, last group first: text is longer, so it never overwrites what
+/// is still to be read. A cursor is written for each subscriber of each event; this needs neither a copy nor a buffer.
+fn encode_in_place(out: &mut Vec<u8>, begin: usize) {
+    let len = out.len() - begin;
+    out.resize(begin + (len * 4).div_ceil(3), 0);
+    let text = &mut out[begin..];
+    let groups = len / 3;
+    let rest = len % 3;
+    if rest > 0 {
+        let mut last = [0; 3];
+        last[..rest].copy_from_slice(&text[groups * 3..len]);
+        text[groups * 4..].copy_from_slice(&sextets(last)[..=rest]);
+    }
+    for group in (0..groups).rev() {
+        let bytes = [text[group * 3], text[group * 3 + 1], text[group * 3 + 2]];
+        text[group * 4..group * 4 + 4].copy_from_slice(&sextets(bytes));
+    }
 }
 
-impl Sextets<'_> {
-    fn push(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len() * 4 / 3 + 2);
-        for byte in bytes {
-            self.bits = self.bits << 8 | u32::from(*byte);
-            self.count += 8;
-            while self.count >= 6 {
-                self.count -= 6;
-                self.out.push(ALPHABET[(self.bits >> self.count & 63) as usize]);
-            }
-        }
-    }
-
-    fn finish(self) {
-        if self.count > 0 {
-            self.out.push(ALPHABET[(self.bits << (6 - self.count) & 63) as usize]);
-        }
-    }
+fn sextets([a, b, c]: [u8; 3]) -> [u8; 4] {
+    let bits = u32::from_be_bytes([0, a, b, c]);
+    [18, 12, 6, 0].map(|shift| ALPHABET[(bits >> shift & 63) as usize])
 }
 
 const VERSION: u8 = 1;
