@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use highper_shards::SlotId;
@@ -64,6 +65,12 @@ pub enum Error {
     /// The connection is closing.
     #[error("the connection is closed")]
     Closed,
+    /// A stream of Server-Sent Events carries text only.
+    #[error("a stream of events carries text, not bytes")]
+    TextOnly,
+    /// The name of an event has a line end or NUL in it, or is longer than 256 bytes.
+    #[error("the name of an event has no line ends and at most 256 bytes")]
+    BadEvent,
     /// The value cannot be written as JSON, or the message is not the JSON that was asked for.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -102,6 +109,7 @@ pub(crate) type Work = Box<dyn FnOnce() -> Task + Send>;
 pub(crate) trait Port {
     fn id(&self) -> SlotId;
     fn send(&mut self, text: bool, payload: &[u8]) -> Outcome;
+    fn send_event(&mut self, event: &str, data: &[u8]) -> Outcome;
     fn join(&mut self, channel: &str) -> Outcome;
     fn leave(&mut self, channel: &str) -> Outcome;
     fn publish(&mut self, channel: &str, data: &[u8]) -> Outcome;
@@ -110,6 +118,7 @@ pub(crate) trait Port {
     fn close(&mut self, code: CloseCode, reason: &str);
     fn user(&mut self) -> Option<&str>;
     fn set_user(&mut self, user: &str) -> Outcome;
+    fn set_info(&mut self, info: Arc<[u8]>) -> Outcome;
     fn data(&mut self) -> &mut Option<Box<dyn Any>>;
     fn every(&mut self, interval: Duration, repeat: Repeat);
     fn offload(&mut self, work: Work) -> Outcome;
@@ -146,7 +155,14 @@ impl<'a> Connection<'a> {
         self.port.send(true, text.as_bytes())
     }
 
-    /// Sends bytes to this client.
+    /// Sends a value under the name of an event: to a stream as that event, to a WebSocket as
+    /// `{"event":…,"data":…}`. The name has at most 256 bytes and no line ends.
+    pub fn send_event(&mut self, event: &str, value: impl Serialize) -> Outcome {
+        let data = serde_json::to_vec(&value)?;
+        self.port.send_event(event, &data)
+    }
+
+    /// Sends bytes to this client; a stream of events cannot carry them.
     pub fn send_binary(&mut self, bytes: &[u8]) -> Outcome {
         self.port.send(false, bytes)
     }
@@ -198,6 +214,13 @@ impl<'a> Connection<'a> {
         self.port.set_user(user)
     }
 
+    /// What others see of this connection where presence is on, beside the user: any JSON. Set it before the
+    /// connection joins, so in `on_connect`.
+    pub fn set_info(&mut self, info: impl Serialize) -> Outcome {
+        let info = serde_json::to_vec(&info)?;
+        self.port.set_info(info.into())
+    }
+
     /// The embedder's data of this connection, if there is any of this type.
     pub fn data<T: 'static>(&mut self) -> Option<&mut T> {
         self.port.data().as_mut()?.downcast_mut()
@@ -235,9 +258,19 @@ type OnConnect = Box<dyn Fn(&mut Connection<'_>) -> Outcome + Send + Sync>;
 type OnMessage = Box<dyn Fn(&mut Connection<'_>, Message<'_>) -> Outcome + Send + Sync>;
 type OnClose = Box<dyn Fn(&mut Connection<'_>, Option<CloseCode>) + Send + Sync>;
 
-/// A path that accepts WebSocket connections, the language spoken there, and the embedder's callbacks.
+/// How an endpoint is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// By a WebSocket handshake.
+    WebSocket,
+    /// By a GET request; the answer is a stream of Server-Sent Events.
+    Events,
+}
+
+/// A path that accepts connections, the language spoken there, and the embedder's callbacks.
 pub struct Endpoint {
     pub(crate) path: String,
+    pub(crate) transport: Transport,
     pub(crate) dialect: Dialect,
     pub(crate) on_connect: Option<OnConnect>,
     pub(crate) on_message: Option<OnMessage>,
@@ -247,17 +280,28 @@ pub struct Endpoint {
 impl Endpoint {
     /// The native dialect at this path; text is the server's to answer, binary messages go to `on_message`.
     pub fn native(path: impl Into<String>) -> Self {
-        Self::new(path, Dialect::Native)
+        Self::new(path, Transport::WebSocket, Dialect::Native)
     }
 
     /// No dialect: every message goes to `on_message`, publications arrive as their data alone.
     pub fn raw(path: impl Into<String>) -> Self {
-        Self::new(path, Dialect::Raw)
+        Self::new(path, Transport::WebSocket, Dialect::Raw)
     }
 
     /// Every message comes back as it was.
     pub fn echo(path: impl Into<String>) -> Self {
-        Self::new(path, Dialect::Echo)
+        Self::new(path, Transport::WebSocket, Dialect::Echo)
+    }
+
+    /// Server-Sent Events (the WHATWG's text/event-stream) of the channels that the request names,
+    /// `?channel=a&channel=b`, and of what `on_connect` sends. A request may name none.
+    pub fn sse(path: impl Into<String>) -> Self {
+        Self::new(path, Transport::Events, Dialect::Raw)
+    }
+
+    /// As [`Endpoint::sse`], for requests that name at least one channel.
+    pub fn channel_events(path: impl Into<String>) -> Self {
+        Self::new(path, Transport::Events, Dialect::Native)
     }
 
     /// Called once the connection is open.
@@ -288,8 +332,8 @@ impl Endpoint {
         self
     }
 
-    fn new(path: impl Into<String>, dialect: Dialect) -> Self {
-        Self { path: path.into(), dialect, on_connect: None, on_message: None, on_close: None }
+    fn new(path: impl Into<String>, transport: Transport, dialect: Dialect) -> Self {
+        Self { path: path.into(), transport, dialect, on_connect: None, on_message: None, on_close: None }
     }
 }
 

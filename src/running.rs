@@ -9,9 +9,10 @@ use highper_shards::runtime::{Capacity, Kind, Runtime, ShardReport};
 use highper_shards::socket::Address;
 use serde::Serialize;
 
+use crate::api::API;
 use crate::config::Config;
 use crate::error::ServeError;
-use crate::handler::{Error, Outcome};
+use crate::handler::{Error, Outcome, Transport};
 use crate::message::{Channel, Message, Names, Publication};
 use crate::observe::counters::Snapshot;
 use crate::signals::{Signal, Signals};
@@ -127,19 +128,13 @@ impl Running {
             .collect();
         let features = self.shards().first().map(|report| report.features.as_str()).unwrap_or_default();
         let capacity = self.capacity();
-        let endpoints: Vec<String> = self
-            .shared
-            .endpoints
-            .iter()
-            .map(|endpoint| format!("{} ({:?})", endpoint.path, endpoint.dialect).to_lowercase())
-            .collect();
         let (connections, bound) = match config.max_connections.get() {
             Some(most) if most < capacity.connections => (most, "REALTIME_MAX_CONNECTIONS"),
             Some(_) | None => (capacity.connections, capacity.bound.as_str()),
         };
         let mut text = format!(
             "realtime {} listens on {}\n  shards     {} ({})\n  driver     {} ({features})\n  capacity   {} \
-             connections, bounded by {}\n  websocket  {}\n",
+             connections, bounded by {}\n  websocket  {}\n  sse        {}\n  api        {}\n",
             env!("CARGO_PKG_VERSION"),
             self.address,
             self.shards().len(),
@@ -147,7 +142,9 @@ impl Running {
             self.driver(),
             connections,
             bound,
-            endpoints.join(", "),
+            self.paths(Transport::WebSocket),
+            self.paths(Transport::Events),
+            self.api(),
         );
         if let Address::Tcp(address) = self.address {
             let host = match address.ip() {
@@ -160,6 +157,27 @@ impl Running {
             text += &format!("  health     {}", config.health_check_path.as_str());
         }
         text
+    }
+
+    /// The paths of a transport.
+    fn paths(&self, transport: Transport) -> String {
+        let paths = self.shared.endpoints.iter().filter(|endpoint| endpoint.transport == transport);
+        let paths = paths.map(|endpoint| match transport {
+            Transport::WebSocket => format!("{} ({:?})", endpoint.path, endpoint.dialect).to_lowercase(),
+            Transport::Events => endpoint.path.clone(),
+        });
+        let paths: Vec<String> = paths.collect();
+        if paths.is_empty() { "off".to_owned() } else { paths.join(", ") }
+    }
+
+    /// Who may call the server API.
+    fn api(&self) -> String {
+        let who = match (&self.config().api_key, self.shared.is_local) {
+            (Some(_), _) => "for whoever shows REALTIME_API_KEY",
+            (None, true) => "for everybody on this host: REALTIME_API_KEY is not set",
+            (None, false) => "closed: REALTIME_API_KEY is not set",
+        };
+        format!("{API} {who}")
     }
 }
 
@@ -198,7 +216,7 @@ impl Broadcaster {
 
     fn publish(&self, channel: Channel, data: Arc<[u8]>) -> Outcome {
         let home = self.names.home(&channel);
-        let publication = Publication { from: None, data };
+        let publication = Publication::new(None, data);
         let message = Message::Publish { channel, publication, receipt: None };
         self.mailboxes[home.index()].post(message).map_err(|_| Error::TryAgain)
     }

@@ -11,12 +11,13 @@ use highper_shards::runtime::{self, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
 use highper_shards::{Limits, clock};
 
-use crate::api::Routes;
+use crate::api::{Routes, cors};
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
 use crate::error::ServeError;
-use crate::handler::{Connection, Endpoint, Message, Outcome};
+use crate::handler::{Connection, Endpoint, Message, Outcome, Transport};
 use crate::message::Names;
 use crate::observe::counters::Board;
+use crate::page;
 use crate::pool::Pool;
 use crate::running::Running;
 use crate::signals::Signals;
@@ -62,6 +63,16 @@ impl Server {
         self.endpoint(Endpoint::raw(path).on_message(handler))
     }
 
+    /// Calls `handler` for every stream of Server-Sent Events that a client opens at this path: it sends what there
+    /// is to send, and more with [`Connection::every`]. The stream also carries the channels that its request names.
+    pub fn sse(
+        self,
+        path: impl Into<String>,
+        handler: impl Fn(&mut Connection<'_>) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        self.endpoint(Endpoint::sse(path).on_connect(handler))
+    }
+
     /// Adds an endpoint. At WEBSOCKET_PATH it takes the place of the native dialect.
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.has_handlers = true;
@@ -74,7 +85,8 @@ impl Server {
     /// # Errors
     /// What was refused, and what to do about it.
     pub fn start(self) -> Result<Running, ServeError> {
-        let Self { config, endpoints, has_handlers } = self;
+        let Self { mut config, endpoints, has_handlers } = self;
+        config.settle();
         let endpoints = all_endpoints(&config, endpoints)?;
         let shards = shard_count(&config)?;
         let listener = listen(&config, usize::from(shards))?;
@@ -87,12 +99,19 @@ impl Server {
         let settings = settings(&config, shards)?;
         let names = Names::new(shards);
         let shared = Arc::new(Shared {
-            routes: Routes::new(&config, endpoints.iter().map(|endpoint| endpoint.path.as_str())),
+            routes: Routes::new(
+                &config,
+                endpoints.iter().map(|endpoint| (endpoint.path.as_str(), endpoint.transport)),
+            ),
             board: Board::new(usize::from(shards)),
             names: names.clone(),
             pool,
             connections_max: connections_max(&config, usize::from(shards)),
-            page_path: config.websocket_path.as_str().to_owned(),
+            page: page::html(config.websocket_path.as_str()),
+            cors: cors::Rules::of(&config),
+            events_cors: cors::Rules::of_events(&config),
+            is_local: is_local(listener.address()),
+            started: clock::unix_millis(),
             epoch_seed: names.hash("epoch") ^ clock::unix_millis(),
             unix_millis: clock::unix_millis,
             endpoints,
@@ -121,12 +140,17 @@ impl Server {
 
 /// The embedder's endpoints, and those that the configuration asks for.
 fn all_endpoints(config: &Config, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, ServeError> {
-    if !config.websocket_enabled {
-        endpoints.clear();
-    } else if config.auto_register_routes
-        && endpoints.iter().all(|endpoint| endpoint.path != config.websocket_path.as_str())
-    {
-        endpoints.push(Endpoint::native(config.websocket_path.as_str()));
+    endpoints.retain(|endpoint| match endpoint.transport {
+        Transport::WebSocket => config.websocket_enabled,
+        Transport::Events => config.sse_enabled,
+    });
+    let is_free = |endpoints: &[Endpoint], path: &str| endpoints.iter().all(|endpoint| endpoint.path != path);
+    let (websocket, sse) = (config.websocket_path.as_str(), config.sse_path.as_str());
+    if config.auto_register_routes && config.websocket_enabled && is_free(&endpoints, websocket) {
+        endpoints.push(Endpoint::native(websocket));
+    }
+    if config.auto_register_routes && config.sse_enabled && is_free(&endpoints, sse) {
+        endpoints.push(Endpoint::channel_events(sse));
     }
     if let Some(path) = config.echo_path.as_ref().filter(|_| config.websocket_enabled) {
         endpoints.push(Endpoint::echo(path.as_str()));
@@ -182,6 +206,14 @@ fn address(config: &Config) -> Result<Address, ServeError> {
         addresses.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
     });
     resolved.map(Address::Tcp).map_err(|source| ServeError::Host { host: host.to_string(), source })
+}
+
+/// Whether nobody but this host can reach an address.
+fn is_local(address: &Address) -> bool {
+    match address {
+        Address::Tcp(address) => address.ip().is_loopback(),
+        Address::Unix(_) => true,
+    }
 }
 
 /// Connections one shard may hold: its share, by REALTIME_MAX_CONNECTIONS or as many as there is room for.

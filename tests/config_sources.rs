@@ -131,12 +131,34 @@ fn the_configuration_file_takes_names_and_field_names_and_all_kinds_of_values() 
 
 #[test]
 fn faults_of_the_configuration_file_are_told_by_line_all_at_once() {
-    let text = "[server]\nport 80\nhost = unquoted\nshards = \"open\nport = 1 2\nport = 3\nport = 4\n\
-        echo_path = \"\\x\"\n= 5\nhost = '''x'''\nspin = [1 2]\nspin = 1__0\nspin = 0x10\n";
+    let text = "port 80\nhost = unquoted\nshards = \"open\nspin = 1 2\nport = 3\nport = 4\nPORT = 5\n\
+        echo_path = \"\\x\"\n= 5\nmax_connections = [1 2]\nring_entries = 1__0\nbacklog_size = 2026-01-01\n\
+        debug = {}\n[server]\nport = 1\n[namespaces]\n\"a:\" = 1\n";
     let errors = error_lines(Sources::new().file("f.toml", text));
     let lines: Vec<_> = errors.iter().map(|error| error.split(": ").next().unwrap()).collect();
-    let expected = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13].map(|line| format!("f.toml:{line}"));
+    let expected = [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17].map(|line| format!("f.toml:{line}"));
     assert_eq!(lines, expected, "{errors:#?}");
+}
+
+#[test]
+fn a_fault_of_the_configuration_file_shows_nothing_of_its_line() {
+    let lines = [
+        "jwt_secret hunter2",
+        "jwt_secret = hunter2",
+        "jwt_secret = \"hunter2",
+        "jwt_secret = 'hunter2' hunter2",
+        "jwt_secret = \"\\hunter2\"",
+        "jwt_secret = [ \"hunter2\"",
+        "hunter2",
+        "[hunter2",
+        "jwt_secret = 1hunter2",
+        "jwt_secret = 'a'\njwt_secret = 'hunter2'",
+        "[namespaces.\"a:\"]\njwt_secret = 'hunter2'",
+    ];
+    for line in lines {
+        let errors = error_lines(Sources::new().file("f.toml", line));
+        assert!(!errors.is_empty() && !errors.concat().contains("hunter2"), "{errors:?}");
+    }
 }
 
 #[test]

@@ -322,7 +322,7 @@ fn keep_alive_and_pipelining_work() {
         {
             client.send(format!("POST / HTTP/1.1\r\nHost: h\r\n{body}{}", get("/health/live")).as_bytes());
             let answer = client.answer();
-            assert_eq!((answer.status, field(&answer.head, "allow")), (405, Some("GET, HEAD")));
+            assert_eq!((answer.status, field(&answer.head, "allow")), (405, Some("GET, HEAD, OPTIONS")));
             assert_eq!(client.answer().status, 200, "the body is no request");
         }
         let page = get("/");
@@ -374,6 +374,7 @@ fn w16_what_is_disabled_is_a_404_for_every_kind_of_request() {
         };
         let off = TestServer::start(driver, |config| {
             config.websocket_enabled = false;
+            config.sse_enabled = false;
             config.health_check_enabled = false;
         });
         for path in ["/ws", "/echo", "/sse", "/wt", "/metrics", "/realtime/health"] {
@@ -382,7 +383,7 @@ fn w16_what_is_disabled_is_a_404_for_every_kind_of_request() {
         is_alive(off.address());
         // On, nothing but what was switched off is missing.
         let on = TestServer::start(driver, |config| config.echo_path = None);
-        for path in ["/echo", "/sse", "/wt", "/metrics", "/ws/", "/WS", "//ws", "/ws%20", "/%77s"] {
+        for path in ["/echo", "/sse/", "/wt", "/metrics", "/ws/", "/WS", "//ws", "/ws%20", "/%77s"] {
             refused(&on, path);
         }
         Client::native(on.address());

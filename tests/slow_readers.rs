@@ -98,7 +98,7 @@ fn narrow(process: &Process) -> Client {
 /// A publication as it must lie on the wire, byte for byte.
 fn frame(offset: u64, data: &str, from: &str) -> Vec<u8> {
     let (mut text, mut frame) = (Vec::new(), Vec::new());
-    native::message(&mut text, "news", offset, data.as_bytes(), from);
+    native::message(&mut text, "news", offset, data.as_bytes(), from, None);
     encoder::message(&mut frame, Kind::Text, &text);
     frame
 }

@@ -12,6 +12,7 @@ pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigE
     findings.later_features();
     findings.paths();
     findings.websocket();
+    findings.presence();
     findings.cores();
     findings.authentication();
     findings.tokens();
@@ -87,6 +88,16 @@ impl Findings<'_> {
             let advice =
                 format!("the answer may take longer than WEBSOCKET_HEARTBEAT_INTERVAL={}", interval.show());
             self.advise("websocket_heartbeat_timeout", advice);
+        }
+    }
+
+    fn presence(&mut self) {
+        let config = &self.loaded.config;
+        let told = config.namespaces.iter().any(|(_, rules)| rules.member_events);
+        if config.member_events && !config.presence && !told {
+            let advice =
+                "nobody is told anything, REALTIME_PRESENCE and every namespace are without presence";
+            self.advise("member_events", advice.to_owned());
         }
     }
 

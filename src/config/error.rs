@@ -1,6 +1,7 @@
 //! Where a value came from, what was wrong with it, and what is worth a warning. Never shows a secret: values enter
 //! here redacted.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -54,6 +55,16 @@ pub enum ConfigError {
         /// What would be right.
         expected: String,
     },
+    /// A namespace, or one of its options, that cannot be.
+    #[error("{setting} ({origin}): expected {expected}")]
+    Namespace {
+        /// The namespace or its option with its value, as in `namespaces."chat:".presence=1`.
+        setting: String,
+        /// Where it came from.
+        origin: Origin,
+        /// What would be right.
+        expected: String,
+    },
     /// A variable that must be set and is not.
     #[error("{name} is not set: expected {expected}")]
     Missing {
@@ -80,7 +91,7 @@ pub enum ConfigError {
         /// The line, from 1.
         line: usize,
         /// What would be right.
-        expected: &'static str,
+        expected: Cow<'static, str>,
     },
     /// A name on the command line that is no variable.
     #[error("{name} ({origin}) is not a variable{}", NearestText(.nearest))]
@@ -189,6 +200,7 @@ impl ConfigErrors {
         self.0.iter().all(|error| match error {
             ConfigError::Unreadable { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
             ConfigError::Value { .. }
+            | ConfigError::Namespace { .. }
             | ConfigError::Missing { .. }
             | ConfigError::Syntax { .. }
             | ConfigError::Unknown { .. }

@@ -1,188 +1,213 @@
-//! The configuration file: the flat part of TOML, `key = value` with strings, integers, floats, booleans and arrays
-//! of them. Tables are refused: every variable stands at the top. Never knows which keys exist.
+//! The configuration file: TOML with every variable at the top and the options of namespaces in tables
+//! `[namespaces."prefix:"]`. Never knows which keys exist.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-/// One `key = value` of the file.
-#[derive(Debug, PartialEq, Eq)]
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Error};
+
+/// What the file says.
+#[derive(Default)]
+pub(super) struct Document {
+    /// The keys at the top.
+    pub(super) pairs: Vec<Pair>,
+    /// The tables of namespaces.
+    pub(super) spaces: Vec<Space>,
+    /// What is not understood, in the order of the lines.
+    pub(super) faults: Vec<Fault>,
+}
+
+/// One `key = value`.
 pub(super) struct Pair {
     pub(super) key: String,
     /// Arrays are joined by commas.
     pub(super) value: String,
-    /// The line it starts on, from 1.
+    /// The line of the key, from 1.
     pub(super) line: usize,
 }
 
-/// A line that is not understood, and what would be.
+/// One table below `namespaces`.
+pub(super) struct Space {
+    pub(super) prefix: String,
+    pub(super) options: Vec<Pair>,
+    /// The line that names it, from 1.
+    pub(super) line: usize,
+}
+
+/// A line that is not understood, and what would be. Holds nothing of the line, which may have a secret.
 pub(super) struct Fault {
     pub(super) line: usize,
-    pub(super) expected: &'static str,
+    pub(super) expected: String,
 }
 
-/// Reads the whole file; goes on at the next line after a fault, so that all faults come at once.
-pub(super) fn parse(text: &str) -> (Vec<Pair>, Vec<Fault>) {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { rest: text, line: 1 };
-    let (mut pairs, mut faults) = (Vec::new(), Vec::new());
-    let mut seen = HashMap::new();
-    loop {
-        reader.skip_blank(true);
-        if reader.rest.is_empty() {
-            return (pairs, faults);
-        }
-        let line = reader.line;
-        match reader.pair() {
-            Ok(pair) if seen.insert(pair.key.to_ascii_uppercase(), line).is_some() => {
-                faults.push(Fault { line, expected: "each key once" });
-            }
-            Ok(pair) => pairs.push(pair),
-            Err(expected) => {
-                faults.push(Fault { line: reader.line, expected });
-                reader.skip_line();
-            }
-        }
-    }
-}
-
-struct Reader<'a> {
-    rest: &'a str,
-    line: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn pair(&mut self) -> Result<Pair, &'static str> {
-        let line = self.line;
-        if self.rest.starts_with('[') {
-            return Err("keys at the top level, no tables");
-        }
-        let key = self.take_while(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if key.is_empty() {
-            return Err("a key of letters, digits and _");
-        }
-        self.skip_blank(false);
-        self.eat('=').ok_or("an = after the key")?;
-        self.skip_blank(false);
-        let value = if self.eat('[').is_some() { self.array()? } else { self.scalar()? };
-        self.skip_blank(false);
-        if !self.rest.is_empty() && !self.rest.starts_with(['\n', '\r']) {
-            return Err("nothing but a comment after the value");
-        }
-        Ok(Pair { key: key.to_owned(), value, line })
-    }
-
-    fn array(&mut self) -> Result<String, &'static str> {
-        let mut items = Vec::new();
-        loop {
-            self.skip_blank(true);
-            if self.eat(']').is_some() {
-                return Ok(items.join(","));
-            }
-            items.push(self.scalar()?);
-            self.skip_blank(true);
-            if self.eat(',').is_none() && !self.rest.starts_with(']') {
-                return Err("a comma or ] after an item of an array");
-            }
-        }
-    }
-
-    fn scalar(&mut self) -> Result<String, &'static str> {
-        if self.rest.starts_with("\"\"\"") || self.rest.starts_with("'''") {
-            return Err("a string on one line, with \\n for line breaks");
-        }
-        if self.eat('"').is_some() {
-            return self.basic_string();
-        }
-        if self.eat('\'').is_some() {
-            let text = self.take_while(|c| c != '\'' && c != '\n');
-            return self.eat('\'').map(|()| text.to_owned()).ok_or("a ' at the end of the string");
-        }
-        let word = self.take_while(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
-        let is_bool = matches!(word, "true" | "false");
-        if is_bool || is_number(word) {
-            Ok(word.replace('_', ""))
-        } else {
-            Err("a quoted string, a number, true or false, or an array")
-        }
-    }
-
-    fn basic_string(&mut self) -> Result<String, &'static str> {
-        let mut text = String::new();
-        loop {
-            text.push_str(self.take_while(|c| c != '"' && c != '\\' && c != '\n'));
-            if self.eat('"').is_some() {
-                return Ok(text);
-            }
-            self.eat('\\').ok_or("a \" at the end of the string")?;
-            let escape = self.rest.chars().next().ok_or("a character after \\")?;
-            self.rest = &self.rest[escape.len_utf8()..];
-            text.push(match escape {
-                '"' | '\\' => escape,
-                'n' => '\n',
-                't' => '\t',
-                'r' => '\r',
-                'u' => self.unicode(4)?,
-                'U' => self.unicode(8)?,
-                _ => return Err("one of the escapes \\\" \\\\ \\n \\t \\r \\uXXXX \\UXXXXXXXX"),
-            });
-        }
-    }
-
-    fn unicode(&mut self, length: usize) -> Result<char, &'static str> {
-        let code = self
-            .rest
-            .get(..length)
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-            .and_then(char::from_u32)
-            .ok_or("the hexadecimal number of a character")?;
-        self.rest = &self.rest[length..];
-        Ok(code)
-    }
-
-    /// Skips blanks and a comment; with `lines` also line ends and whole comment lines.
-    fn skip_blank(&mut self, lines: bool) {
-        loop {
-            self.take_while(|c| c == ' ' || c == '\t');
-            if self.rest.starts_with('#') {
-                self.take_while(|c| c != '\n');
-            }
-            let end = ["\r\n", "\n"].into_iter().find(|end| self.rest.starts_with(end));
-            match end {
-                Some(end) if lines => {
-                    self.rest = &self.rest[end.len()..];
-                    self.line += 1;
-                }
-                Some(_) | None => return,
-            }
-        }
-    }
-
-    fn skip_line(&mut self) {
-        self.take_while(|c| c != '\n');
-    }
-
-    fn take_while(&mut self, accept: impl Fn(char) -> bool) -> &'a str {
-        let end = self.rest.find(|c| !accept(c)).unwrap_or(self.rest.len());
-        let (taken, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        taken
-    }
-
-    fn eat(&mut self, wanted: char) -> Option<()> {
-        self.rest = self.rest.strip_prefix(wanted)?;
-        Some(())
-    }
-}
-
-/// An integer or a float as TOML writes them in base ten, with `_` only between digits.
-fn is_number(word: &str) -> bool {
-    let unsigned = word.strip_prefix(['+', '-']).unwrap_or(word);
-    let digits = |part: &str| {
-        !part.is_empty()
-            && part.split('_').all(|run| !run.is_empty() && run.bytes().all(|byte| byte.is_ascii_digit()))
+/// Reads the whole file; goes on after a fault, so that all faults come at once.
+pub(super) fn parse(text: &str) -> Document {
+    let lines = Lines::of(text);
+    let mut reader = Reader { lines, document: Document::default() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    reader.faults(&errors);
+    let rest = reader.without_lone_keys(text, &errors);
+    let (table, errors) = match &rest {
+        Some(rest) => DeTable::parse_recoverable(rest),
+        None => (table, Vec::new()),
     };
-    match unsigned.split_once('.') {
-        Some((whole, fraction)) => digits(whole) && digits(fraction),
-        None => digits(unsigned),
+    reader.faults(&errors);
+    reader.top(table.get_ref());
+    let Document { mut pairs, mut spaces, mut faults } = reader.document;
+    // What the parser made of a broken line is a guess.
+    let broken: HashSet<usize> = faults.iter().map(|fault| fault.line).collect();
+    let is_broken = |line: usize| broken.contains(&line);
+    pairs.retain(|pair| !is_broken(pair.line));
+    spaces.iter_mut().for_each(|space| space.options.retain(|pair| !is_broken(pair.line)));
+    spaces.retain(|space| !is_broken(space.line));
+    pairs.sort_by_key(|pair| pair.line);
+    spaces.sort_by_key(|space| space.line);
+    faults.sort_by_key(|fault| fault.line);
+    faults.dedup_by_key(|fault| fault.line);
+    Document { pairs, spaces, faults }
+}
+
+struct Reader {
+    lines: Lines,
+    document: Document,
+}
+
+impl Reader {
+    /// The text with blanks for its broken lines of a key alone; nothing if there are none. The parser takes no more
+    /// values behind such a line.
+    fn without_lone_keys(&self, text: &str, errors: &[Error]) -> Option<String> {
+        let broken: HashSet<usize> = errors.iter().map(|error| self.line_of(error)).collect();
+        let mut found = false;
+        let lines = text.split_inclusive('\n').zip(1..).map(|(line, number)| {
+            let is_lone = !line.contains(['=', '[', ']', '{', '}', '"', '\'', ',']);
+            if is_lone && broken.contains(&number) {
+                found = true;
+                // As many bytes as before, so that what follows keeps its place.
+                Cow::Owned(" ".repeat(line.len() - 1) + "\n")
+            } else {
+                Cow::Borrowed(line)
+            }
+        });
+        let text: String = lines.collect();
+        found.then_some(text)
+    }
+
+    fn faults(&mut self, errors: &[Error]) {
+        for error in errors {
+            self.fault(self.line_of(error), format!("TOML: {}", error.message()));
+        }
+    }
+
+    fn line_of(&self, error: &Error) -> usize {
+        error.span().map_or(1, |span| self.lines.at(span.start))
+    }
+
+    fn top(&mut self, table: &DeTable<'_>) {
+        let mut pairs = Vec::new();
+        for (key, value) in table {
+            match value.get_ref() {
+                DeValue::Table(spaces) if key.get_ref() == NAMESPACES => self.spaces(spaces),
+                DeValue::Table(_) => {
+                    let line = self.lines.at(key.span().start);
+                    self.fault(line, TABLES.to_owned());
+                }
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => pairs.extend(self.pair(key.get_ref(), key.span().start, value)),
+            }
+        }
+        pairs.sort_by_key(|pair| pair.line);
+        let mut seen = HashMap::new();
+        for pair in pairs {
+            // TOML tells `port` from `PORT`; they name one variable.
+            if seen.insert(pair.key.to_ascii_uppercase(), pair.line).is_some() {
+                self.fault(pair.line, "each key once".to_owned());
+            } else {
+                self.document.pairs.push(pair);
+            }
+        }
+    }
+
+    fn spaces(&mut self, spaces: &DeTable<'_>) {
+        for (prefix, options) in spaces {
+            let line = self.lines.at(prefix.span().start);
+            let DeValue::Table(options) = options.get_ref() else {
+                self.fault(line, "a table of options for each namespace".to_owned());
+                continue;
+            };
+            let mut pairs: Vec<Pair> = options
+                .iter()
+                .filter_map(|(key, value)| self.pair(key.get_ref(), key.span().start, value))
+                .collect();
+            pairs.sort_by_key(|pair| pair.line);
+            let prefix = prefix.get_ref().clone().into_owned();
+            self.document.spaces.push(Space { prefix, options: pairs, line });
+        }
+    }
+
+    fn pair(&mut self, key: &str, at: usize, value: &Spanned<DeValue<'_>>) -> Option<Pair> {
+        let line = self.lines.at(at);
+        match text_of(value.get_ref()) {
+            Some(value) => Some(Pair { key: key.to_owned(), value, line }),
+            None => {
+                self.fault(line, VALUES.to_owned());
+                None
+            }
+        }
+    }
+
+    fn fault(&mut self, line: usize, expected: String) {
+        self.document.faults.push(Fault { line, expected });
     }
 }
+
+/// The value as a variable of the environment would have it.
+fn text_of(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(|item| scalar(item.get_ref())).collect();
+            Some(items?.join(","))
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Table(_) => scalar(value),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Integer(number) => {
+            u64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string())
+        }
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// Where the lines of a text end.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(at, _)| at).collect())
+    }
+
+    /// The line of a byte, from 1.
+    fn at(&self, byte: usize) -> usize {
+        self.0.partition_point(|end| *end < byte) + 1
+    }
+}
+
+const NAMESPACES: &str = "namespaces";
+const TABLES: &str = "keys at the top level, and no tables but [namespaces.\"prefix:\"]";
+const VALUES: &str = "a string, a number, true or false, or an array of them";

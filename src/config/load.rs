@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::checks;
 use super::error::{ConfigError, ConfigErrors, Layer, Origin, Warning};
 use super::names::{self, Known};
+use super::namespaces::{self, OPTIONS_COUNT, OptionOrigins};
 use super::row::{Row, Status};
 use super::source::{ENVIRONMENT, Entry, FILE, FLAGS, Sources, read_text};
 use super::value::{HIDDEN, LogLevel};
@@ -25,17 +26,25 @@ pub struct Loaded {
 
 /// Where each value came from.
 #[derive(Clone, Debug)]
-pub struct Origins(Box<[Origin]>);
+pub struct Origins {
+    variables: Box<[Origin]>,
+    pub(super) options: OptionOrigins,
+}
 
 impl Origins {
     /// Where the value of this row of [`ROWS`] came from.
     pub fn of(&self, row: &Row) -> &Origin {
-        &self.0[names::field(row.field).0]
+        &self.variables[names::field(row.field).0]
+    }
+
+    /// Where the options of a namespace came from, in the order of [`CHANNEL_OPTIONS`](super::CHANNEL_OPTIONS).
+    pub fn of_namespace(&self, prefix: &str) -> Option<&[Origin; OPTIONS_COUNT]> {
+        self.options.get(prefix)
     }
 
     /// Whether somebody set this field of [`Config`] to something, be it the default.
     pub fn is_set(&self, field: &str) -> bool {
-        self.0[names::field(field).0].layer != Layer::Default
+        self.variables[names::field(field).0].layer != Layer::Default
     }
 }
 
@@ -60,6 +69,10 @@ impl Config {
         loading.parse();
         let Loading { mut loaded, mut errors, broken, .. } = loading;
         imply(&mut loaded);
+        loaded.config.settle();
+        for space in sources.spaces {
+            namespaces::add(&mut loaded, space, &mut errors);
+        }
         checks::run(&mut loaded, &broken, &mut errors);
         if errors.is_empty() { Ok(loaded) } else { Err(ConfigErrors(errors)) }
     }
@@ -84,7 +97,8 @@ struct Setting {
 
 impl Loading {
     fn new(errors: Vec<ConfigError>) -> Self {
-        let origins = Origins(vec![Origin::default(); ROWS.len()].into());
+        let variables = vec![Origin::default(); ROWS.len()].into();
+        let origins = Origins { variables, options: OptionOrigins::default() };
         Self {
             loaded: Loaded { config: Config::default(), origins, warnings: Vec::new() },
             settings: ROWS.iter().map(|_| None).collect(),
@@ -156,7 +170,7 @@ impl Loading {
             let Some(setting) = setting else { continue };
             let row = &ROWS[index];
             let origin = setting.origin();
-            self.loaded.origins.0[index] = origin.clone();
+            self.loaded.origins.variables[index] = origin.clone();
             if let Layer::Flag(_) = setting.layer
                 && !setting.known.twin
                 && setting.raw.as_deref().is_some_and(row.codec.exposes)
@@ -240,9 +254,10 @@ fn read_secret(setting: &Setting) -> Result<Option<String>, ConfigError> {
 fn imply(loaded: &mut Loaded) {
     if loaded.config.debug && !loaded.origins.is_set("log_level") {
         loaded.config.log_level = LogLevel::Debug;
-        let debug = &loaded.origins.0[names::field("debug").0];
+        let debug = &loaded.origins.variables[names::field("debug").0];
         let spelling = Some(Arc::from("REALTIME_DEBUG"));
-        loaded.origins.0[names::field("log_level").0] = Origin { layer: debug.layer.clone(), spelling };
+        loaded.origins.variables[names::field("log_level").0] =
+            Origin { layer: debug.layer.clone(), spelling };
     }
 }
 

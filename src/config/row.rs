@@ -194,7 +194,10 @@ macro_rules! vars {
             $(#[doc = $doc])+
             #[doc = concat!("\n\n`", $name, "`, default `", $default, "`.")]
             pub $field: $ty,
-        )+)+ }
+        )+)+
+            /// Channel options by the prefix of the channel's name; tables of the configuration file, not a variable.
+            pub namespaces: Namespaces,
+        }
 
         impl Default for Config {
             fn default() -> Self {
@@ -203,7 +206,7 @@ macro_rules! vars {
                         concat!($($doc),+), [$($attribute $(($($argument),+))?)*]).bounds;
                     <$ty as Value>::parse($default, &BOUNDS)
                         .expect(concat!("the default of ", $name, " is tested to parse"))
-                }, )+)+ }
+                }, )+)+ namespaces: Namespaces::default() }
             }
         }
 

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{ConfigError, Layer};
-use super::file;
+use super::file::{self, Document, Pair, Space};
 
 /// Raw values by source. Built from texts and maps in tests, from the process by [`Sources::of_process`].
 #[derive(Debug, Default)]
 pub struct Sources {
     pub(super) entries: [Vec<Entry>; LAYERS],
+    pub(super) spaces: Vec<SpaceEntry>,
     pub(super) faults: Vec<ConfigError>,
 }
 
@@ -29,6 +30,13 @@ pub struct Files {
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) value: Option<String>,
+    pub(super) layer: Layer,
+}
+
+/// One namespace and its options, of a configuration file.
+pub(super) struct SpaceEntry {
+    pub(super) prefix: String,
+    pub(super) options: Vec<Entry>,
     pub(super) layer: Layer,
 }
 
@@ -69,16 +77,19 @@ impl Sources {
     /// Adds the text of a configuration file (see [`super`] for its syntax).
     pub fn file(mut self, path: &str, text: &str) -> Self {
         let path: Arc<str> = path.into();
-        let (pairs, faults) = file::parse(text);
-        self.entries[FILE].extend(pairs.into_iter().map(|pair| Entry {
-            name: pair.key,
-            value: Some(pair.value),
-            layer: Layer::File { path: path.clone(), line: pair.line },
+        let Document { pairs, spaces, faults } = file::parse(text);
+        let layer = |line| Layer::File { path: path.clone(), line };
+        let entry = |pair: Pair| Entry { name: pair.key, value: Some(pair.value), layer: layer(pair.line) };
+        self.entries[FILE].extend(pairs.into_iter().map(entry));
+        self.spaces.extend(spaces.into_iter().map(|Space { prefix, options, line }| SpaceEntry {
+            prefix,
+            options: options.into_iter().map(entry).collect(),
+            layer: layer(line),
         }));
         self.faults.extend(faults.into_iter().map(|fault| ConfigError::Syntax {
             path: path.clone(),
             line: fault.line,
-            expected: fault.expected,
+            expected: fault.expected.into(),
         }));
         self
     }
@@ -134,6 +145,12 @@ impl Sources {
     }
 }
 
+impl std::fmt::Debug for SpaceEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} ({})", self.prefix, self.layer)
+    }
+}
+
 impl std::fmt::Debug for Entry {
     // The value may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -163,7 +180,7 @@ fn dotenv_fault(path: &Arc<str>, text: &str, error: &dotenvy::Error) -> ConfigEr
     ConfigError::Syntax {
         path: path.clone(),
         line,
-        expected: "NAME=value, in quotes if it holds blanks, # or $",
+        expected: "NAME=value, in quotes if it holds blanks, # or $".into(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::namespaces::Namespaces;
 use super::row::{Names, Row, vars};
 use super::value::*;
 
@@ -112,11 +113,19 @@ vars! {
     /// Subscribers one channel may have; auto is bounded by memory.
     memory_max_subscribers: Cap = "0", "REALTIME_MEMORY_MAX_SUBSCRIBERS", live, later;
     /// Publications kept per channel for those who come back; 0 keeps none.
-    history_size: u32 = "0", "REALTIME_HISTORY_SIZE", range(0, 1_000_000), live, later;
+    history_size: u32 = "0", "REALTIME_HISTORY_SIZE", range(0, 1_000_000), live;
     /// How long publications are kept.
-    history_ttl: Duration = "300", "REALTIME_HISTORY_TTL", seconds, range(1, 2_592_000), live, later;
+    history_ttl: Duration = "300", "REALTIME_HISTORY_TTL", seconds, range(1, 2_592_000), live;
+    /// Budget of all histories of the process; beyond, the oldest publications go first.
+    history_bytes: ByteSize = "256M", "REALTIME_HISTORY_BYTES", bytes, range(65_536, 1 << 44), live;
+    /// Whether channels know who is in them.
+    presence: bool = "false", "REALTIME_PRESENCE", live;
+    /// Whether members are told who comes and goes, in channels with presence.
+    member_events: bool = "false", "REALTIME_MEMBER_EVENTS", live;
+    /// How long somebody who left is still a member, so that a reload of a page is no news.
+    presence_hold: Duration = "3", "REALTIME_PRESENCE_HOLD", seconds, range(0, 3600), live;
     /// Interval of the sweep that drops expired history.
-    gc_interval: Duration = "30", "REALTIME_GC_INTERVAL", seconds, range(1, 86_400), live, later;
+    gc_interval: Duration = "30", "REALTIME_GC_INTERVAL", seconds, range(1, 86_400), live;
     /// Interval of the sweep that drops expired presence and empty channels.
     cleanup_interval: Duration = "120", "REALTIME_CLEANUP_INTERVAL", seconds, range(1, 86_400), live, later;
 
@@ -127,6 +136,8 @@ vars! {
     compression_threshold: ByteSize = "1024", "REALTIME_COMPRESSION_THRESHOLD", bytes, range(0, 1_073_741_824), live;
     /// Compression of HTTP responses.
     compression_algorithm: CompressionAlgorithm = "gzip", "REALTIME_COMPRESSION_ALGORITHM", live, later;
+    /// Size of a request body; a longer one gets 413.
+    http_body_bytes: ByteSize = "1M", "REALTIME_HTTP_BODY_BYTES", bytes, range(1024, 67_108_864), live;
     /// Whether the health path answers.
     health_check_enabled: bool = "true", "REALTIME_HEALTH_CHECK_ENABLED", live;
     /// Where health is told, beside /health/live and /health/ready.
@@ -134,31 +145,31 @@ vars! {
     /// Whether health includes numbers.
     health_check_include_metrics: bool = "true", "REALTIME_HEALTH_CHECK_INCLUDE_METRICS", live, later;
     /// Whether browsers on other sites may call (CORS).
-    cors_enabled: bool = "true", "REALTIME_CORS_ENABLED", live, later;
+    cors_enabled: bool = "true", "REALTIME_CORS_ENABLED", live;
     /// Sites that may call; * is every site.
-    cors_origins: Vec<OriginPattern> = "*", "REALTIME_CORS_ORIGINS", live, later;
+    cors_origins: Vec<OriginPattern> = "*", "REALTIME_CORS_ORIGINS", live;
     /// Methods they may use.
-    cors_methods: Vec<Token> = "GET,POST", "REALTIME_CORS_METHODS", live, later;
+    cors_methods: Vec<Token> = "GET,POST", "REALTIME_CORS_METHODS", live;
     /// Header fields they may send.
-    cors_headers: Vec<Token> = "*", "REALTIME_CORS_HEADERS", live, later;
-    /// Key of the server-to-server API; unset is no API.
-    api_key: Option<Secret> = "", "REALTIME_API_KEY", live, later;
+    cors_headers: Vec<Token> = "*", "REALTIME_CORS_HEADERS", live;
+    /// Key of the server API; unset lets it answer only where the listener is on a loopback address or a Unix socket.
+    api_key: Option<Secret> = "", "REALTIME_API_KEY", live;
 
     ["Server-Sent Events"]
     /// Whether Server-Sent Events are served; if not, their path is a 404.
-    sse_enabled: bool = "true", "SSE_ENABLED", later;
+    sse_enabled: bool = "true", "SSE_ENABLED";
     /// Where Server-Sent Events are served.
-    sse_path: UrlPath = "/sse", "SSE_PATH", later;
+    sse_path: UrlPath = "/sse", "SSE_PATH";
     /// How long a client is told to wait before it comes back.
-    sse_retry_interval: Duration = "3000", "SSE_RETRY_INTERVAL", millis, range(0, 3_600_000), live, later;
+    sse_retry_interval: Duration = "3000", "SSE_RETRY_INTERVAL", millis, range(0, 3_600_000), live;
     /// Silence after which a comment is sent.
-    sse_keep_alive_interval: Duration = "25", "SSE_KEEP_ALIVE_INTERVAL", seconds, range(1, 3600), live, later;
+    sse_keep_alive_interval: Duration = "25", "SSE_KEEP_ALIVE_INTERVAL", seconds, range(1, 3600), live;
     /// Size of one event.
-    sse_max_event_size: ByteSize = "65536", "SSE_MAX_EVENT_SIZE", bytes, range(64, 1_073_741_824), live, later;
+    sse_max_event_size: ByteSize = "65536", "SSE_MAX_EVENT_SIZE", bytes, range(64, 1_073_741_824), live;
     /// Whether browsers on other sites may listen; also needs REALTIME_CORS_ENABLED.
-    sse_cors_enabled: bool = "true", "SSE_CORS_ENABLED", live, later;
+    sse_cors_enabled: bool = "true", "SSE_CORS_ENABLED", live;
     /// Sites that may listen; * is every site.
-    sse_cors_origins: Vec<OriginPattern> = "*", "SSE_CORS_ORIGINS", live, later;
+    sse_cors_origins: Vec<OriginPattern> = "*", "SSE_CORS_ORIGINS", live;
 
     ["TLS"]
     /// Certificate chain, PEM.
@@ -216,7 +227,7 @@ vars! {
     /// What carries messages between processes.
     broadcast_driver: BroadcastDriver = "memory", "REALTIME_BROADCAST_DRIVER", later;
     /// Name of this node in the cluster; unset is a random one.
-    node_id: Option<Token> = "", "REALTIME_NODE_ID", later;
+    node_id: Option<Token> = "", "REALTIME_NODE_ID";
     /// Secret that signs messages between nodes; unset is unsigned.
     cluster_secret: Option<Secret> = "", "REALTIME_CLUSTER_SECRET", later;
     /// Whether a lost broker makes the process not ready.

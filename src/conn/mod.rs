@@ -5,6 +5,8 @@ pub mod channels;
 pub mod deadline;
 
 use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use highper_shards::Moment;
@@ -13,6 +15,8 @@ use highper_wire::http1;
 use highper_wire::ws;
 
 use crate::api::Resource;
+use crate::api::cors::Cors;
+use crate::api::server::{Job, Refusal};
 use crate::handler::Repeat;
 pub use channels::Channels;
 
@@ -36,6 +40,8 @@ pub enum Phase {
     Http(Http),
     /// The connection is a WebSocket.
     Open(WebSocket),
+    /// The connection is a stream of Server-Sent Events.
+    Stream(EventStream),
     /// Everything was said; only the kernel still works on it.
     Closing,
 }
@@ -44,14 +50,24 @@ pub enum Phase {
 pub struct Http {
     /// Reads the requests.
     pub reader: http1::Reader,
-    /// The answer to the request whose body is being read.
-    pub answer: Option<Answer>,
+    /// What is there from the first request on.
+    pub backlog: Option<Box<Backlog>>,
+}
+
+impl Http {
     /// Whether a request was answered before: then silence is no error.
-    pub served: bool,
+    pub fn has_served(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.has_served)
+    }
+
+    /// Whether answers wait for other shards.
+    pub fn is_waiting(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.waiting.is_empty())
+    }
 }
 
 /// An answer that waits for the end of the request's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Answer {
     /// What to answer.
     pub reply: Reply,
@@ -59,19 +75,60 @@ pub struct Answer {
     pub head_only: bool,
     /// Whether the connection goes on.
     pub keep_alive: bool,
+    /// What a browser on another site may see.
+    pub cors: Cors,
 }
 
 /// What an HTTP request is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Reply {
     /// The resource.
     Resource(Resource),
-    /// 404.
-    NotFound,
-    /// 405 with `Allow: GET, HEAD`.
-    NotAllowed,
+    /// What the server API answers to this method, once the body is there; or why it answers nothing.
+    Api(Box<str>, Option<Box<Refusal>>),
+    /// 204, for a browser that asks what it may do.
+    Preflight,
+    /// An error: status and what is wrong, in plain words.
+    Refused(http1::Status, String),
+    /// 405 with these methods.
+    NotAllowed(&'static str),
     /// 426: the path wants a WebSocket.
     UpgradeRequired,
+}
+
+/// Requests whose answers are not written yet, in order.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// The answer to the request whose body is being read.
+    pub answer: Option<Answer>,
+    /// Whether a request was answered before.
+    pub has_served: bool,
+    /// The body of the request that is being read.
+    pub body: Vec<u8>,
+    /// Answers in the order of their requests; the first one is not ready.
+    pub waiting: VecDeque<Waiting>,
+    /// Number of the first of them, counted from the connection's first.
+    pub first: u32,
+}
+
+/// An answer that cannot be written yet.
+#[derive(Debug)]
+pub struct Waiting {
+    /// What it is made of, or the whole response.
+    pub content: Content,
+    /// Whether the connection goes on after it.
+    pub keep_alive: bool,
+    /// What a browser on another site may see.
+    pub cors: Cors,
+}
+
+/// What a waiting answer is made of.
+#[derive(Debug)]
+pub enum Content {
+    /// Parts that come from several shards.
+    Job(Job),
+    /// A response that waits for those before it.
+    Ready(Vec<u8>),
 }
 
 /// An open WebSocket.
@@ -92,11 +149,26 @@ pub struct WebSocket {
     pub pinged: bool,
 }
 
+/// An open stream of Server-Sent Events.
+#[derive(Clone, Copy, Debug)]
+pub struct EventStream {
+    /// Index of the endpoint it was opened at.
+    pub endpoint: u8,
+    /// How publications are written.
+    pub dialect: Dialect,
+    /// It may be in several channels: the ids of its events are its own.
+    pub has_many: bool,
+    /// When the next comment keeps it alive.
+    pub comment_at: Moment,
+}
+
 /// State of connections that a user or an embedder's handler has touched.
 #[derive(Default)]
 pub struct Session {
     /// Who it is.
     pub user: Option<Box<str>>,
+    /// What other members of its channels see of it: JSON text.
+    pub info: Option<Arc<[u8]>>,
     /// The embedder's data.
     pub data: Option<Box<dyn Any>>,
     /// The embedder's timers.
@@ -123,7 +195,7 @@ impl Session {
 impl Conn {
     /// A connection that was just accepted.
     pub fn new(now: Moment) -> Self {
-        let http = Http { reader: http1::Reader::new(), answer: None, served: false };
+        let http = Http { reader: http1::Reader::new(), backlog: None };
         Self { phase: Phase::Http(http), channels: Channels::default(), session: None, heard: now }
     }
 
@@ -131,13 +203,22 @@ impl Conn {
     pub fn websocket(&mut self) -> Option<&mut WebSocket> {
         match &mut self.phase {
             Phase::Open(websocket) => Some(websocket),
+            Phase::Http(_) | Phase::Stream(_) | Phase::Closing => None,
+        }
+    }
+
+    /// Index of the endpoint of an open WebSocket or stream.
+    pub fn endpoint(&self) -> Option<u8> {
+        match &self.phase {
+            Phase::Open(websocket) => Some(websocket.endpoint),
+            Phase::Stream(stream) => Some(stream.endpoint),
             Phase::Http(_) | Phase::Closing => None,
         }
     }
 
-    /// Whether it is an open WebSocket.
+    /// Whether it is an open WebSocket or stream.
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        self.endpoint().is_some()
     }
 
     /// Whether the user is known, so that the connection is in the user's channel.

@@ -1,13 +1,20 @@
-//! Home side of a channel: offset, epoch, which shards are interested; history and presence will live here too.
-//! One shard owns it; the others only send it messages. Never touches a socket, a connection or a clock.
+//! Home side of a channel: offset, epoch, history, members, which shards are interested. One shard owns it; the
+//! others only send it messages. Never touches a socket, a connection or a clock.
 
-use highper_shards::ShardId;
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use highper_shards::mesh::Lane;
+use highper_shards::{Moment, ShardId, SlotId};
 
 use super::Post;
+use super::history::{Bounds, Histories, History, Shelf};
+use super::presence::{Exit, Presence};
+use super::repeats::Repeats;
+use super::shards::ShardSet;
 use super::table::{Entry, Table};
-use crate::config::SHARDS_MAX;
-use crate::message::{Channel, Message, Position, Publication};
+use crate::config::{ChannelRules, Namespaces};
+use crate::message::{Answer, Channel, Member, Message, Numbered, Position, Publication, Question, Receipt};
 
 /// All channels whose home this shard is.
 pub struct Home {
@@ -15,6 +22,16 @@ pub struct Home {
     epochs: Epochs,
     /// Channels with a shard that is behind: a lane was full and the shard must be told where the channel stands.
     behind: Vec<u32>,
+    /// Answers whose lane was full; at most as many as the shards have questions out.
+    owed: VecDeque<(Channel, Question, Box<Receipt>)>,
+    shelf: Shelf,
+    repeats: Repeats,
+    /// Channels that a user may have left, with when that is sure; sooner ones first.
+    departing: VecDeque<(Moment, Channel)>,
+    /// The next channel that the sweep looks at.
+    swept: u32,
+    namespaces: Namespaces,
+    presence_hold: Duration,
 }
 
 struct HomeChannel {
@@ -25,26 +42,56 @@ struct HomeChannel {
     behind: ShardSet,
     /// Of those, the ones whose interest was not answered yet.
     asked: ShardSet,
+    /// Of those behind, the first offset that was not delivered: what the history still has of it is.
+    missed: Vec<(ShardId, u64)>,
+    history: History,
+    presence: Presence,
+    /// Heard for ever.
+    kept: bool,
 }
 
 /// What [`Home::publish`] asks the worker to do.
 #[derive(Debug)]
 pub struct Sequenced {
-    /// The publication's number; `None` if nobody listens, so that it has none.
-    pub offset: Option<u64>,
+    /// The publication's place; `None` if nobody listens and nothing is kept, so that it has none.
+    pub position: Option<Position>,
+    /// What it is delivered under: its number, or 0 if it has none.
+    pub offset: u64,
     /// Whether this shard is interested and must deliver it to its own subscribers.
     pub deliver_here: bool,
-    /// Interested shards that will get a gap signal instead, because their lane is full.
+    /// Interested shards whose lane is full: they get it from the history later, or a gap signal.
     pub behind: u32,
+}
+
+/// How much a home keeps.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// What each channel keeps.
+    pub namespaces: Namespaces,
+    /// Bytes of all histories together.
+    pub history_bytes: usize,
+    /// How long a user who left is still a member.
+    pub presence_hold: Duration,
 }
 
 impl Home {
     /// No channels yet. `epoch_seed` must differ between starts of the process.
-    pub fn new(epoch_seed: u64) -> Self {
-        Self { channels: Table::default(), epochs: Epochs { state: epoch_seed }, behind: Vec::new() }
+    pub fn new(epoch_seed: u64, keeping: Keeping) -> Self {
+        Self {
+            channels: Table::default(),
+            epochs: Epochs { state: epoch_seed },
+            behind: Vec::new(),
+            owed: VecDeque::new(),
+            shelf: Shelf::new(keeping.history_bytes),
+            repeats: Repeats::default(),
+            departing: VecDeque::new(),
+            swept: 0,
+            namespaces: keeping.namespaces,
+            presence_hold: keeping.presence_hold,
+        }
     }
 
-    /// Channels that somebody is interested in.
+    /// Channels that somebody is interested in, or that keep something.
     pub fn len(&self) -> usize {
         self.channels.len()
     }
@@ -54,7 +101,12 @@ impl Home {
         self.channels.is_empty()
     }
 
-    /// Where a channel stands; `None` if nobody is interested in it.
+    /// What the histories hold.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// Where a channel stands; `None` if nobody is interested in it and nothing is kept.
     pub fn position(&self, channel: &Channel) -> Option<Position> {
         let at = self.channels.of(channel)?;
         self.channels.get(at).map(|entry| entry.state.position)
@@ -65,25 +117,52 @@ impl Home {
     pub fn keep(&mut self, channel: &Channel, shards: u16) {
         let mut all = ShardSet::default();
         (0..shards).map(ShardId).for_each(|shard| all.insert(shard));
-        let nobody = ShardSet::default();
-        let state =
-            HomeChannel { position: Position::default(), interested: all, behind: nobody, asked: nobody };
+        let state = HomeChannel { interested: all, kept: true, ..HomeChannel::new(Position::default()) };
         self.channels.insert(channel, state);
     }
 
-    /// Numbers a publication and posts it to every interested shard but this one.
+    /// Numbers a publication, keeps it as the rules say and posts it to every interested shard but this one.
     pub fn publish(
         &mut self,
         channel: &Channel,
         publication: &Publication,
+        now: Moment,
         post: &mut impl Post,
     ) -> Sequenced {
-        let Some((at, state)) = self.find(channel) else {
-            return Sequenced { offset: None, deliver_here: false, behind: 0 };
+        let key = publication.extras.as_ref().and_then(|extras| extras.idempotency_key.as_deref());
+        if let Some(position) = key.and_then(|key| self.repeats.seen(channel, key, now)) {
+            return Sequenced { position, offset: 0, deliver_here: false, behind: 0 };
+        }
+        let bounds = bounds(self.namespaces.rules(channel.name())).filter(|_| publication.is_numbered());
+        let found = match self.find(channel) {
+            Some((at, _)) => Some(at),
+            None if bounds.is_some() => Some(self.create(channel)),
+            None => None,
         };
+        let sequenced = match found {
+            Some(at) => self.publish_at(at, publication, bounds, now, post),
+            None => Sequenced { position: None, offset: 0, deliver_here: false, behind: 0 },
+        };
+        if let Some(key) = key {
+            self.repeats.remember(channel, key, sequenced.position, now);
+        }
+        sequenced
+    }
+
+    fn publish_at(
+        &mut self,
+        at: u32,
+        publication: &Publication,
+        bounds: Option<Bounds>,
+        now: Moment,
+        post: &mut impl Post,
+    ) -> Sequenced {
         let here = post.shard();
-        state.position.offset += 1;
-        let offset = state.position.offset;
+        let Entry { channel, state } = self.channels.get_mut(at).expect("it was found");
+        let offset = if publication.is_numbered() { state.position.offset + 1 } else { 0 };
+        if offset != 0 {
+            state.position.offset = offset;
+        }
         let mut missed = 0;
         for shard in state.interested.iter().filter(|shard| *shard != here) {
             if !state.behind.contains(shard) {
@@ -92,23 +171,45 @@ impl Home {
                 if post.post(shard, Lane::Bulk, message).is_ok() {
                     continue;
                 }
-                state.behind.insert(shard);
+                if offset != 0 {
+                    state.behind.insert(shard);
+                    state.missed.push((shard, offset));
+                }
             }
             missed += 1;
         }
-        let deliver_here = state.interested.contains(here);
-        if missed > 0 && !self.behind.contains(&at) {
+        let (position, deliver_here) = (state.position, state.interested.contains(here));
+        if !state.behind.is_empty() && !self.behind.contains(&at) {
             self.behind.push(at);
         }
-        Sequenced { offset: Some(offset), deliver_here, behind: missed }
+        if let Some(bounds) = bounds {
+            self.remember(at, Numbered { offset, publication: publication.clone() }, bounds, now);
+        }
+        let position = Some(position).filter(|_| offset != 0);
+        Sequenced { position, offset, deliver_here, behind: missed }
+    }
+
+    /// Keeps a publication in the history, in place of the oldest ones if the budget is reached.
+    fn remember(&mut self, at: u32, numbered: Numbered, bounds: Bounds, now: Moment) {
+        let Self { shelf, channels, .. } = self;
+        if shelf.holds(&numbered.publication) {
+            shelf.make_room(&numbered.publication, channels);
+            if let Some(history) = channels.history(at) {
+                history.push(numbered, bounds, now, (shelf, at));
+            }
+        } else if let Some(history) = channels.history(at) {
+            // A history without the newest would have a hole.
+            history.clear(shelf);
+        }
     }
 
     /// A shard has a subscriber now. This shard gets the answer as the result, others by message.
     pub fn interest(&mut self, channel: &Channel, shard: ShardId, post: &mut impl Post) -> Position {
-        if self.find(channel).is_none() {
-            self.create(channel);
-        }
-        let (at, state) = self.find(channel).expect("it was created if it was not there");
+        let at = match self.channels.of(channel) {
+            Some(at) => at,
+            None => self.create(channel),
+        };
+        let state = &mut self.channels.get_mut(at).expect("it is there or was created").state;
         state.interested.insert(shard);
         let position = state.position;
         if shard != post.shard() {
@@ -125,33 +226,165 @@ impl Home {
         state.interested.remove(shard);
         state.behind.remove(shard);
         state.asked.remove(shard);
-        if state.interested.is_empty() {
+        state.missed.retain(|(other, _)| *other != shard);
+        if state.is_idle() {
             self.channels.remove(at);
         }
     }
 
-    /// Tells shards that are behind where their channels stand, as far as their lanes have room. Called once a
-    /// turn.
-    pub fn catch_up(&mut self, post: &mut impl Post) {
-        for at in std::mem::take(&mut self.behind) {
-            self.tell(at, post);
+    /// What is known of a channel.
+    pub fn answer(&mut self, channel: &Channel, question: Question, now: Moment) -> Answer {
+        let rules = self.namespaces.rules(channel.name());
+        let (bounds, keeps_members) = (bounds(rules), rules.presence);
+        let at = self.channels.of(channel);
+        let mut state = at.and_then(|at| self.channels.get_mut(at)).map(|entry| &mut entry.state);
+        if let Some(state) = &mut state {
+            state.history.expire(rules.history_ttl, now, &mut self.shelf);
+        }
+        let position = state.as_ref().map_or_else(Position::default, |state| state.position);
+        match question {
+            Question::Missed(since) => {
+                let publications = state.and_then(|state| state.missed_since(since));
+                Answer::Missed { position, publications }
+            }
+            Question::History { .. } | Question::Forget if bounds.is_none() => Answer::NotAvailable,
+            Question::History { since, limit, reverse } => {
+                let is_ours = since.is_none_or(|since| since.epoch == position.epoch);
+                let limit = if is_ours { limit as usize } else { 0 };
+                let since = since.map(|since| since.offset);
+                let page = |state: &mut HomeChannel| state.history.page(since, limit, reverse);
+                Answer::History { position, publications: state.map_or_else(Vec::new, page) }
+            }
+            Question::Forget => {
+                if let Some(state) = state {
+                    state.history.clear(&mut self.shelf);
+                }
+                Answer::Done
+            }
+            Question::Presence | Question::PresenceStats if !keeps_members => Answer::NotAvailable,
+            Question::Presence => {
+                let members = state.iter().flat_map(|state| state.presence.members());
+                Answer::Presence(members.map(|(slot, member)| (slot, member.clone())).collect())
+            }
+            Question::PresenceStats => {
+                let (connections, users) = state.map_or((0, 0), |state| {
+                    (state.presence.connections() as u64, state.presence.users() as u64)
+                });
+                Answer::PresenceStats { connections, users }
+            }
         }
     }
 
-    /// Whether a shard is behind and could not be told yet.
-    pub fn owes(&self) -> bool {
-        !self.behind.is_empty()
+    /// A question whose answer waits for room in the lane; [`Home::catch_up`] posts it. The shards bound how many
+    /// questions they have out.
+    pub fn owe_answer(&mut self, channel: Channel, question: Question, receipt: Box<Receipt>) {
+        self.owed.push_back((channel, question, receipt));
     }
 
-    /// Posts the standing to every shard of the channel that is behind; who cannot be told stays behind.
+    /// Tells shards that are behind what they missed or where their channels stand, and answers questions, as far as
+    /// the lanes have room. Called once a turn.
+    pub fn catch_up(&mut self, now: Moment, post: &mut impl Post) {
+        for at in std::mem::take(&mut self.behind) {
+            self.tell(at, post);
+        }
+        for _ in 0..self.owed.len() {
+            let Some((channel, question, receipt)) = self.owed.pop_front() else { break };
+            let shard = receipt.slot.shard;
+            // Who is behind must hear first what was missed: deliveries after the answer begin where it ends.
+            let is_behind = self.find(&channel).is_some_and(|(_, state)| state.behind.contains(shard));
+            if is_behind || post.room(shard, Lane::Bulk) == 0 {
+                self.owed.push_back((channel, question, receipt));
+                continue;
+            }
+            let answer = Box::new(self.answer(&channel, question, now));
+            let message = Message::Answer { channel, answer, receipt };
+            post.post(shard, Lane::Bulk, message).expect("there was room");
+        }
+    }
+
+    /// Whether something could not be told yet.
+    pub fn owes(&self) -> bool {
+        !self.behind.is_empty() || !self.owed.is_empty()
+    }
+
+    /// A connection is a member now; true if its user was not before.
+    pub fn enter(&mut self, channel: &Channel, slot: SlotId, member: Member, now: Moment) -> bool {
+        let at = match self.channels.of(channel) {
+            Some(at) => at,
+            None => self.create(channel),
+        };
+        let state = &mut self.channels.get_mut(at).expect("it is there or was created").state;
+        state.presence.enter(slot, member, now)
+    }
+
+    /// A connection is no member any more. A user is one until the hold is over, see [`Home::departed`]; whoever has
+    /// no name has left now.
+    pub fn exit(&mut self, channel: &Channel, slot: SlotId, now: Moment) -> Option<Member> {
+        let (at, state) = self.find(channel)?;
+        let exit = state.presence.exit(slot, now);
+        let is_idle = state.is_idle();
+        match exit {
+            Exit::Stays => None,
+            Exit::Held => {
+                self.departing.push_back((now + self.presence_hold, channel.clone()));
+                None
+            }
+            Exit::Left(member) => {
+                if is_idle {
+                    self.channels.remove(at);
+                }
+                Some(member)
+            }
+        }
+    }
+
+    /// Who has left for good by now, and from where.
+    pub fn departed(&mut self, now: Moment) -> Vec<(Channel, SlotId, Member)> {
+        let (mut departed, hold) = (Vec::new(), self.presence_hold);
+        while let Some((due, _)) = self.departing.front()
+            && *due <= now
+        {
+            let Some((_, channel)) = self.departing.pop_front() else { break };
+            let Some((at, state)) = self.find(&channel) else { continue };
+            let gone = state.presence.departed(hold, now).into_iter();
+            departed.extend(gone.map(|(slot, member)| (channel.clone(), slot, member)));
+            if state.is_idle() {
+                self.channels.remove(at);
+            }
+        }
+        departed
+    }
+
+    /// When the next user has left for good.
+    pub fn next_departure(&self) -> Option<Moment> {
+        self.departing.front().map(|(due, _)| *due)
+    }
+
+    /// Drops what is too old in some of the channels, and channels that keep nothing; true if it has come around to
+    /// all of them.
+    pub fn sweep(&mut self, now: Moment) -> bool {
+        let last = self.swept.saturating_add(SWEEP_STEP).min(self.channels.span());
+        for at in self.swept..last {
+            let Some(Entry { channel, state }) = self.channels.get_mut(at) else { continue };
+            state.history.expire(self.namespaces.rules(channel.name()).history_ttl, now, &mut self.shelf);
+            if state.is_idle() {
+                self.channels.remove(at);
+            }
+        }
+        let is_around = last == self.channels.span();
+        self.swept = if is_around { 0 } else { last };
+        is_around
+    }
+
+    /// Posts to every shard of the channel that is behind what it missed, or where the channel stands; who cannot be
+    /// told stays behind.
     fn tell(&mut self, at: u32, post: &mut impl Post) {
         let Some(Entry { channel, state }) = self.channels.get_mut(at) else { return };
         for shard in state.behind.iter() {
-            let (channel, position) = (channel.clone(), state.position);
-            let standing = Message::Standing { channel, position, is_answer: state.asked.contains(shard) };
-            if post.post(shard, Lane::Bulk, standing).is_ok() {
+            if state.tell(channel, shard, post) {
                 state.behind.remove(shard);
                 state.asked.remove(shard);
+                state.missed.retain(|(other, _)| *other != shard);
             }
         }
         if !state.behind.is_empty() && !self.behind.contains(&at) {
@@ -164,11 +397,75 @@ impl Home {
         self.channels.get_mut(at).map(|entry| (at, &mut entry.state))
     }
 
-    fn create(&mut self, channel: &Channel) {
+    fn create(&mut self, channel: &Channel) -> u32 {
         let position = Position { epoch: self.epochs.next(), offset: 0 };
-        let nobody = ShardSet::default();
-        let state = HomeChannel { position, interested: nobody, behind: nobody, asked: nobody };
-        self.channels.insert(channel, state);
+        self.channels.insert(channel, HomeChannel::new(position))
+    }
+}
+
+/// Channels looked at in one step of the sweep: a step takes less than a tenth of a millisecond.
+const SWEEP_STEP: u32 = 1024;
+
+/// What the rules let a channel keep; `None` is nothing.
+fn bounds(rules: &ChannelRules) -> Option<Bounds> {
+    (rules.history_size > 0).then_some(Bounds { size: rules.history_size as usize, ttl: rules.history_ttl })
+}
+
+impl Histories for Table<HomeChannel> {
+    fn history(&mut self, index: u32) -> Option<&mut History> {
+        self.get_mut(index).map(|entry| &mut entry.state.history)
+    }
+}
+
+impl HomeChannel {
+    fn new(position: Position) -> Self {
+        Self {
+            position,
+            interested: ShardSet::default(),
+            behind: ShardSet::default(),
+            asked: ShardSet::default(),
+            missed: Vec::new(),
+            history: History::default(),
+            presence: Presence::default(),
+            kept: false,
+        }
+    }
+
+    /// Nobody listens and nothing is kept: the channel can be forgotten.
+    fn is_idle(&self) -> bool {
+        !self.kept && self.interested.is_empty() && self.history.is_empty() && self.presence.is_empty()
+    }
+
+    /// Posts what a shard missed if the history has all of it, else where the channel stands; false if the lane is
+    /// full.
+    fn tell(&mut self, channel: &Channel, shard: ShardId, post: &mut impl Post) -> bool {
+        let is_answer = self.asked.contains(shard);
+        let missed = self.missed.iter_mut().find(|(other, _)| *other == shard).filter(|_| !is_answer);
+        if let Some((_, first)) = missed
+            && let Some(publications) = self.history.since(*first - 1)
+        {
+            for Numbered { offset, publication } in publications {
+                let message = Message::Deliver { channel: channel.clone(), offset, publication };
+                if post.post(shard, Lane::Bulk, message).is_err() {
+                    *first = offset;
+                    return false;
+                }
+            }
+            return true;
+        }
+        let standing = Message::Standing { channel: channel.clone(), position: self.position, is_answer };
+        post.post(shard, Lane::Bulk, standing).is_ok()
+    }
+
+    /// Everything after a position; `None` if that is not known any more.
+    fn missed_since(&self, since: Position) -> Option<Vec<Numbered>> {
+        if since.epoch != self.position.epoch || since.offset > self.position.offset {
+            return None;
+        }
+        if since.offset == self.position.offset {
+            return Some(Vec::new());
+        }
+        self.history.since(since.offset).map(Iterator::collect)
     }
 }
 
@@ -182,40 +479,7 @@ impl Epochs {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-}
-
-/// Shards as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct ShardSet([u64; 4]);
-
-const _: () = assert!(SHARDS_MAX as usize <= 256, "a set of shards has a bit for each");
-
-impl ShardSet {
-    fn insert(&mut self, shard: ShardId) {
-        self.0[shard.index() / 64] |= 1 << (shard.index() % 64);
-    }
-
-    fn remove(&mut self, shard: ShardId) {
-        self.0[shard.index() / 64] &= !(1 << (shard.index() % 64));
-    }
-
-    fn contains(&self, shard: ShardId) -> bool {
-        self.0[shard.index() / 64] & 1 << (shard.index() % 64) != 0
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0 == [0; 4]
-    }
-
-    fn iter(self) -> impl Iterator<Item = ShardId> {
-        self.0.into_iter().zip(0u16..).flat_map(|(mut bits, word)| {
-            std::iter::from_fn(move || {
-                let shard = (bits != 0).then(|| ShardId(word * 64 + bits.trailing_zeros() as u16))?;
-                bits &= bits - 1;
-                Some(shard)
-            })
-        })
+        // Clients keep positions of many channels in few bytes: 32 bits tell lives of a channel apart.
+        (mixed ^ mixed >> 31) >> 32
     }
 }

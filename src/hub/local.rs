@@ -3,6 +3,7 @@
 
 use highper_shards::mesh::Lane;
 use highper_shards::{ShardId, SlotId};
+use highper_wire::sse::Tag;
 
 use super::Post;
 use super::home::Home;
@@ -14,6 +15,7 @@ use crate::message::{Channel, Message, Position};
 #[derive(Default)]
 pub struct Local {
     channels: Table<LocalChannel>,
+    serials: u32,
     /// Channels without subscribers whose home was not told yet.
     owed: Vec<u32>,
 }
@@ -22,6 +24,10 @@ pub struct Local {
 pub struct LocalChannel {
     /// The slots that get its publications.
     pub subscribers: Subscribers,
+    /// The channel's name in the cursors of streams.
+    pub tag: Tag,
+    /// Connections that wait for what they missed; they are no subscribers yet.
+    recovering: Vec<Joining>,
     home: ShardId,
     link: Link,
     /// Heard for ever, with subscribers or without.
@@ -43,6 +49,10 @@ pub struct Joining {
     pub slot: SlotId,
     /// The `id` of its request, as it was sent.
     pub id: Option<Box<[u8]>>,
+    /// Where it was before, if it wants what it missed.
+    pub since: Option<Position>,
+    /// Tells joins apart; [`Local::serial`] gives it.
+    pub serial: u32,
 }
 
 /// The result of [`Local::join`]. A connection keeps the channel's index until it leaves.
@@ -52,7 +62,9 @@ pub enum Join {
     Joined(u32, Position),
     /// The home was asked; [`Local::stand`] returns the connection when the answer comes.
     Waiting(u32),
-    /// The home's lane is full.
+    /// The home must be asked what the connection missed; [`Local::recovered`] returns the connection then.
+    Recovering(u32),
+    /// The home's lane is full, or an earlier join of the connection waits for what it missed.
     TryAgain,
 }
 
@@ -65,6 +77,8 @@ pub struct Stood {
     pub gap: bool,
     /// Who is a subscriber from now on and must be told so.
     pub joined: Vec<Joining>,
+    /// For whom the home must be asked what they missed: connection, where it was, serial number.
+    pub recovering: Vec<(SlotId, Position, u32)>,
 }
 
 impl Local {
@@ -88,11 +102,21 @@ impl Local {
         self.channels.find(name, hash)
     }
 
+    /// The number of a new join.
+    pub fn serial(&mut self) -> u32 {
+        self.serials = self.serials.wrapping_add(1);
+        self.serials
+    }
+
+    /// All channels, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry<LocalChannel>> {
+        self.channels.iter()
+    }
+
     /// Hears a channel for ever; its home does [`Home::keep`].
     pub fn keep(&mut self, channel: &Channel, home: ShardId) {
         let link = Link::Held(Position::default());
-        let state = LocalChannel { subscribers: Subscribers::default(), home, link, kept: true };
-        self.channels.insert(channel, state);
+        self.channels.insert(channel, LocalChannel { kept: true, ..LocalChannel::new(channel, home, link) });
     }
 
     /// Adds a connection to a channel.
@@ -115,8 +139,7 @@ impl Local {
             }
             Link::Asked(Vec::new())
         };
-        let state = LocalChannel { subscribers: Subscribers::default(), home: home_shard, link, kept: false };
-        let at = self.channels.insert(channel, state);
+        let at = self.channels.insert(channel, LocalChannel::new(channel, home_shard, link));
         self.join_known(at, joining)
     }
 
@@ -125,10 +148,11 @@ impl Local {
     pub fn leave(&mut self, at: u32, slot: SlotId, home: &mut Home, post: &mut impl Post) -> Vec<Joining> {
         let Some(Entry { state, .. }) = self.channels.get_mut(at) else { return Vec::new() };
         state.subscribers.remove(slot.index());
-        let withdrawn = match &mut state.link {
-            Link::Asked(waiting) => waiting.extract_if(.., |joining| joining.slot == slot).collect(),
-            Link::Held(_) => Vec::new(),
+        let waiting = match &mut state.link {
+            Link::Asked(waiting) => waiting,
+            Link::Held(_) => &mut state.recovering,
         };
+        let withdrawn = waiting.extract_if(.., |joining| joining.slot == slot).collect();
         if state.is_unused() && !self.release(at, home, post) {
             self.owed.push(at);
         }
@@ -149,14 +173,30 @@ impl Local {
             Link::Asked(waiting) => (false, waiting),
             Link::Held(held) => (held != position, Vec::new()),
         };
+        let (recovering, joined): (Vec<_>, Vec<_>) =
+            joined.into_iter().partition(|joining| joining.since.is_some());
         for joining in &joined {
             state.subscribers.insert(joining.slot.index());
         }
+        let asks =
+            recovering.iter().filter_map(|joining| Some((joining.slot, joining.since?, joining.serial)));
+        let asks = asks.collect();
+        state.recovering.extend(recovering);
         if state.is_unused() {
             self.owed.push(at);
             return None;
         }
-        Some(Stood { at, gap, joined })
+        Some(Stood { at, gap, joined, recovering: asks })
+    }
+
+    /// The home told what a join missed: from now on the connection is a subscriber. `None` if it has left.
+    pub fn recovered(&mut self, channel: &Channel, serial: u32) -> Option<(u32, Joining)> {
+        let at = self.channels.of(channel)?;
+        let state = self.at_mut(at);
+        let place = state.recovering.iter().position(|joining| joining.serial == serial)?;
+        let joining = state.recovering.swap_remove(place);
+        state.subscribers.insert(joining.slot.index());
+        Some((at, joining))
     }
 
     /// A publication came from the home: the channel's index if this shard has subscribers that must get it.
@@ -165,6 +205,8 @@ impl Local {
         match &mut self.at_mut(at).link {
             // Left over from an interest that was released since; the answer to the new one covers it.
             Link::Asked(_) => None,
+            // Not numbered: nobody can miss it.
+            Link::Held(_) if offset == 0 => Some(at),
             Link::Held(held) => {
                 assert_eq!(held.offset + 1, offset, "the lane from home to here keeps its order");
                 held.offset = offset;
@@ -190,10 +232,17 @@ impl Local {
 
     fn join_known(&mut self, at: u32, joining: Joining) -> Join {
         let state = self.at_mut(at);
+        if state.recovering.iter().any(|other| other.slot == joining.slot) {
+            return Join::TryAgain;
+        }
         match &mut state.link {
             Link::Asked(waiting) => {
                 waiting.push(joining);
                 Join::Waiting(at)
+            }
+            Link::Held(_) if joining.since.is_some() => {
+                state.recovering.push(joining);
+                Join::Recovering(at)
             }
             Link::Held(position) => {
                 let position = *position;
@@ -224,6 +273,23 @@ impl Local {
 }
 
 impl LocalChannel {
+    fn new(channel: &Channel, home: ShardId, link: Link) -> Self {
+        let (subscribers, tag) = (Subscribers::default(), Tag::of(channel.name()));
+        Self { subscribers, tag, recovering: Vec::new(), home, link, kept: false }
+    }
+
+    /// Where a connection is in the channel: everything up to there was sent to it.
+    pub fn position_of(&self, slot: SlotId) -> Option<Position> {
+        let waiting = match &self.link {
+            Link::Asked(waiting) => waiting,
+            Link::Held(_) => &self.recovering,
+        };
+        match waiting.iter().find(|joining| joining.slot == slot) {
+            Some(joining) => joining.since,
+            None => self.position(),
+        }
+    }
+
     /// How far the channel is known to be; `None` while the home's answer is awaited.
     pub fn position(&self) -> Option<Position> {
         match self.link {
@@ -233,6 +299,7 @@ impl LocalChannel {
     }
 
     fn is_unused(&self) -> bool {
-        !self.kept && self.subscribers.is_empty() && matches!(self.link, Link::Held(_))
+        let nobody = self.subscribers.is_empty() && self.recovering.is_empty();
+        !self.kept && nobody && matches!(self.link, Link::Held(_))
     }
 }

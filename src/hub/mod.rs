@@ -2,8 +2,12 @@
 //! channel has one home shard; the two sides talk by [`Message`] over the mesh, or by a call when they meet.
 //! Never touches a connection: the worker does what the hub returns.
 
+pub mod history;
 pub mod home;
 pub mod local;
+pub mod presence;
+pub mod repeats;
+pub mod shards;
 pub mod subscribers;
 pub mod table;
 
@@ -19,6 +23,9 @@ pub trait Post {
 
     /// Posts to another shard; a full lane gives the message back.
     fn post(&mut self, to: ShardId, lane: Lane, message: Message) -> Result<(), Full<Message>>;
+
+    /// Free places in a lane.
+    fn room(&self, to: ShardId, lane: Lane) -> usize;
 }
 
 impl<C> Post for highper_shards::Io<C, Message> {
@@ -28,6 +35,10 @@ impl<C> Post for highper_shards::Io<C, Message> {
 
     fn post(&mut self, to: ShardId, lane: Lane, message: Message) -> Result<(), Full<Message>> {
         Self::post(self, to, lane, message)
+    }
+
+    fn room(&self, to: ShardId, lane: Lane) -> usize {
+        Self::room(self, to, lane)
     }
 }
 

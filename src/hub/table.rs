@@ -32,6 +32,11 @@ impl<T> Table<T> {
         self.index.len()
     }
 
+    /// Indexes of channels are below this.
+    pub fn span(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()

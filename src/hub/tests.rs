@@ -1,14 +1,16 @@
 //! The hub's promises, with shards that are lists: order, no silent loss, nothing left behind.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use highper_shards::mesh::{Full, Lane};
 use highper_shards::token::Token;
-use highper_shards::{ShardId, SlotId};
+use highper_shards::{Moment, ShardId, SlotId};
 
 use super::Post;
-use super::home::Home;
+use super::home::{Home, Keeping};
 use super::local::{Join, Joining, Local};
+use crate::config::Config;
 use crate::message::{Channel, Message, Names, Position, Publication};
 
 /// Lanes between shards, each first in first out and of a small capacity.
@@ -32,6 +34,10 @@ impl Post for From<'_> {
         }
         queue.push_back(message);
         Ok(())
+    }
+
+    fn room(&self, to: ShardId, _lane: Lane) -> usize {
+        self.1.capacity - self.1.queues.get(&(self.0, to)).map_or(0, VecDeque::len)
     }
 }
 
@@ -62,7 +68,7 @@ impl Process {
         let shard = |id| Shard {
             id: ShardId(id),
             local: Local::default(),
-            home: Home::new(u64::from(id) << 32),
+            home: Home::new(u64::from(id) << 32, keeping(0)),
             subscribers: HashMap::new(),
             delivered: 0,
             gaps: 0,
@@ -74,7 +80,7 @@ impl Process {
     fn join(&mut self, shard: usize, slot: u32, channel: &Channel) {
         let home = self.names.home(channel);
         let Shard { id, local, home: own, subscribers, .. } = &mut self.shards[shard];
-        let joining = Joining { slot: slot_id(*id, slot), id: None };
+        let joining = Joining { slot: slot_id(*id, slot), id: None, since: None, serial: 0 };
         let subscriber = subscribers.entry(slot).or_default();
         match local.join(channel, joining, (home, own), &mut From(*id, &mut self.lanes)) {
             Join::Joined(at, position) => {
@@ -84,6 +90,7 @@ impl Process {
             Join::Waiting(at) => {
                 subscriber.channels.insert(channel.name().into(), at);
             }
+            Join::Recovering(_) => unreachable!("nobody asks for what was missed"),
             Join::TryAgain => {}
         }
     }
@@ -99,7 +106,7 @@ impl Process {
 
     fn publish(&mut self, shard: usize, channel: &Channel) -> bool {
         let home = self.names.home(channel);
-        let publication = Publication { from: None, data: (*b"1").into() };
+        let publication = Publication::new(None, *b"1");
         if home == self.shards[shard].id {
             self.sequence(shard, channel, &publication);
             return true;
@@ -110,8 +117,10 @@ impl Process {
 
     fn sequence(&mut self, shard: usize, channel: &Channel, publication: &Publication) {
         let at = &mut self.shards[shard];
-        let sequenced = at.home.publish(channel, publication, &mut From(at.id, &mut self.lanes));
-        if let Some(offset) = sequenced.offset.filter(|_| sequenced.deliver_here) {
+        let sequenced =
+            at.home.publish(channel, publication, Moment::ZERO, &mut From(at.id, &mut self.lanes));
+        if sequenced.deliver_here {
+            let offset = sequenced.offset;
             self.deliver(shard, channel, offset);
         }
     }
@@ -166,7 +175,7 @@ impl Process {
     /// What every shard does at the end of its turn.
     fn end_turn(&mut self, shard: usize) {
         let Shard { id, local, home, .. } = &mut self.shards[shard];
-        home.catch_up(&mut From(*id, &mut self.lanes));
+        home.catch_up(Moment::ZERO, &mut From(*id, &mut self.lanes));
         local.settle(home, &mut From(*id, &mut self.lanes));
     }
 
@@ -187,6 +196,13 @@ impl Process {
         }
         panic!("the shards talk for ever");
     }
+}
+
+/// What homes keep: so many publications of each channel.
+fn keeping(history_size: u32) -> Keeping {
+    let mut config = Config { history_size, presence: true, ..Config::default() };
+    config.settle();
+    Keeping { namespaces: config.namespaces, history_bytes: 1 << 20, presence_hold: Duration::from_secs(3) }
 }
 
 fn slot_id(shard: ShardId, slot: u32) -> SlotId {

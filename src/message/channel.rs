@@ -21,6 +21,11 @@ impl Channel {
         &self.name
     }
 
+    /// The name, shared.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// The keyed hash of the name.
     pub fn hash(&self) -> u64 {
         self.hash

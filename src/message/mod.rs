@@ -22,11 +22,66 @@ pub enum Message {
         /// Who wants to know that it was accepted.
         receipt: Option<Box<Receipt>>,
     },
-    /// From the home shard to the publisher's: the publication has its number.
+    /// From the home shard to the publisher's: the publication has its place.
     Published {
-        /// The number; `None` if nobody listened.
-        offset: Option<u64>,
+        /// The place; `None` if it has none, because nobody listened and nothing is kept.
+        position: Option<Position>,
         /// What the publisher gave.
+        receipt: Box<Receipt>,
+    },
+    /// To the home shard: a question about a channel. Answered by [`Message::Answer`].
+    Ask {
+        /// About which channel.
+        channel: Channel,
+        /// What is asked.
+        question: Question,
+        /// Who wants to know.
+        receipt: Box<Receipt>,
+    },
+    /// From the home shard, in the lane of its deliveries: what lies behind the answer comes after it.
+    Answer {
+        /// About which channel.
+        channel: Channel,
+        /// The answer.
+        answer: Box<Answer>,
+        /// Who wanted to know.
+        receipt: Box<Receipt>,
+    },
+    /// To the home shard: a connection is a member of the channel now.
+    Enter {
+        /// Of which channel.
+        channel: Channel,
+        /// Which connection.
+        slot: SlotId,
+        /// Who it is.
+        member: Box<Member>,
+    },
+    /// To the home shard: a connection is no member any more.
+    Exit {
+        /// Of which channel.
+        channel: Channel,
+        /// Which connection.
+        slot: SlotId,
+    },
+    /// To every shard: something to do with all connections of a user.
+    Order {
+        /// The user's channel.
+        user: Channel,
+        /// What to do.
+        order: Arc<Order>,
+    },
+    /// To every other shard: what it has of all channels. Answered by [`Message::Surveyed`].
+    Survey {
+        /// What is wanted.
+        survey: Survey,
+        /// Who wants to know.
+        receipt: Box<Receipt>,
+    },
+    /// What one shard has.
+    Surveyed {
+        /// Its part.
+        found: Box<Found>,
+        /// Who wanted to know.
         receipt: Box<Receipt>,
     },
     /// To the home shard: this shard has a subscriber. Answered by [`Message::Standing`].
@@ -90,22 +145,219 @@ pub struct Publication {
     pub from: Option<SlotId>,
     /// JSON text, byte for byte as the publisher sent it.
     pub data: Arc<[u8]>,
+    /// What few publications have.
+    pub extras: Option<Arc<Extras>>,
 }
 
-/// Who published and under which request, so that the home's answer finds him.
+impl Publication {
+    /// A publication of data alone.
+    pub fn new(from: Option<SlotId>, data: impl Into<Arc<[u8]>>) -> Self {
+        Self { from, data: data.into(), extras: None }
+    }
+
+    /// Its tags, a JSON object.
+    pub fn tags(&self) -> Option<&[u8]> {
+        self.extras.as_ref()?.tags.as_deref()
+    }
+
+    /// Whether it gets a number and a place in the history.
+    pub fn is_numbered(&self) -> bool {
+        self.extras.as_ref().is_none_or(|extras| extras.kind == Kind::Data && !extras.skip_history)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.extras.as_ref().map_or(Kind::Data, |extras| extras.kind)
+    }
+}
+
+/// What few publications have.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// What it is.
+    pub kind: Kind,
+    /// The name of the event that a stream of Server-Sent Events gives it.
+    pub event: Option<Box<str>>,
+    /// A JSON object.
+    pub tags: Option<Box<[u8]>>,
+    /// The same key again within some minutes is the same publication.
+    pub idempotency_key: Option<Box<str>>,
+    /// Whether the channel's history leaves it out; then it has no number either.
+    pub skip_history: bool,
+}
+
+/// What a publication is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Data of a publisher.
+    #[default]
+    Data,
+    /// A member joined; the data are the [`Member`]'s, as the native dialect writes them.
+    Joined,
+    /// A member left.
+    Left,
+}
+
+/// Who wants to be told, so that an answer finds him.
 #[derive(Debug)]
 pub struct Receipt {
-    /// The publisher.
+    /// The connection that asked.
     pub slot: SlotId,
-    /// The `id` of his request, as he sent it.
-    pub id: Box<[u8]>,
+    /// For what.
+    pub purpose: Purpose,
+}
+
+/// What an answer is for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// A command of a dialect, by the `id` of the request as it was sent.
+    Command(Option<Box<[u8]>>),
+    /// A join that waits for what it missed, by its serial number.
+    Join(u32),
+    /// A part of a request to the server API.
+    Part {
+        /// Which request of the connection, counted from its first.
+        job: u32,
+        /// Which part of it.
+        part: u16,
+    },
+}
+
+/// What can be asked about a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Everything after this position, or nothing.
+    Missed(Position),
+    /// A page of the history.
+    History {
+        /// Where to begin; `None` is the end that `reverse` chooses.
+        since: Option<Position>,
+        /// How many at most; none tells the position alone.
+        limit: u32,
+        /// Newest first.
+        reverse: bool,
+    },
+    /// Forget the history.
+    Forget,
+    /// Who is in it.
+    Presence,
+    /// How many are in it.
+    PresenceStats,
+}
+
+/// What a home shard answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Question::Missed`].
+    Missed {
+        /// How far the channel is: what is delivered next has the next offset.
+        position: Position,
+        /// All that came since the asked position; `None` if that is not known any more.
+        publications: Option<Vec<Numbered>>,
+    },
+    /// To [`Question::History`].
+    History {
+        /// How far the channel is.
+        position: Position,
+        /// The page.
+        publications: Vec<Numbered>,
+    },
+    /// It is done.
+    Done,
+    /// To [`Question::Presence`].
+    Presence(Vec<(SlotId, Member)>),
+    /// To [`Question::PresenceStats`].
+    PresenceStats {
+        /// Connections.
+        connections: u64,
+        /// Users; whoever has no name counts by connection.
+        users: u64,
+    },
+    /// The channel keeps nothing of the kind.
+    NotAvailable,
+}
+
+/// A publication and its place.
+#[derive(Clone, Debug)]
+pub struct Numbered {
+    /// Its number in the channel.
+    pub offset: u64,
+    /// What was published.
+    pub publication: Publication,
+}
+
+/// Who is in a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The user; empty if unknown.
+    pub user: Box<str>,
+    /// What the embedder told about the connection: JSON text.
+    pub info: Option<Arc<[u8]>>,
+}
+
+/// What to do with all connections of a user.
+#[derive(Debug)]
+pub struct Order {
+    /// Only this connection of the user, by its name.
+    pub client: Option<Box<str>>,
+    /// Not these connections.
+    pub except: Vec<Box<str>>,
+    /// What to do with them.
+    pub action: Action,
+}
+
+/// What to do with a connection.
+#[derive(Debug)]
+pub enum Action {
+    /// Join this channel.
+    Subscribe(Channel),
+    /// Leave this channel.
+    Unsubscribe(Channel),
+    /// Close with this code and reason.
+    Disconnect(u16, Box<str>),
+}
+
+/// What can be asked of every shard.
+#[derive(Clone, Debug)]
+pub enum Survey {
+    /// Subscribers of each channel whose name matches.
+    Channels(Option<Arc<str>>),
+    /// Totals.
+    Totals,
+}
+
+/// What one shard has.
+#[derive(Debug)]
+pub enum Found {
+    /// Channels by name, each with its subscribers on the shard.
+    Channels(Vec<(Channel, u64)>),
+    /// Totals.
+    Totals(Totals),
+}
+
+/// Numbers of one shard, to be added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Open connections of every transport.
+    pub clients: u64,
+    /// Connections whose user is known.
+    pub users: u64,
+    /// Channels whose home the shard is.
+    pub channels: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
 }
 
 /// A place in a channel: offsets compare within one epoch only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Changes whenever the channel's numbering starts again.
+    /// Changes whenever the channel's numbering starts again; 32 bits are used.
     pub epoch: u64,
     /// Publications numbered so far.
     pub offset: u64,
+}
+
+impl Position {
+    /// A position that no channel has.
+    pub const UNKNOWN: Self = Self { epoch: u64::MAX, offset: 0 };
 }

@@ -11,6 +11,12 @@ pub struct Counters {
     pub requests: u64,
     /// WebSocket connections opened.
     pub opened: u64,
+    /// Streams of events opened.
+    pub streams: u64,
+    /// Joins that got everything they missed.
+    pub recovered: u64,
+    /// Joins that were told that they cannot get what they missed.
+    pub unrecovered: u64,
     /// Connections refused because the server holds as many as it may.
     pub refused: u64,
     /// Messages of clients.

@@ -5,12 +5,14 @@ use std::fmt::Write;
 
 use highper_shards::mesh::Lane;
 use highper_shards::{ShardId, SlotId};
+use highper_wire::dialect::string::write_string;
 use highper_wire::dialect::{Dialect, ErrorCode, native, raw};
 
 use super::{ShardIo, Worker};
+use crate::api::server::Outcome;
 use crate::handler::Error;
 use crate::hub::local::{Join, Joining};
-use crate::message::{Channel, ChannelKind, Message, Position, Publication, Receipt};
+use crate::message::{Channel, ChannelKind, Kind, Message, Position, Publication, Purpose, Receipt};
 
 /// The lane to a channel's home, or the answers it owes, are at their limit: nothing happened.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,13 +34,15 @@ impl Worker {
         }
     }
 
-    /// Subscribes an open connection. Its dialect is told once the home has answered, maybe now.
+    /// Subscribes an open connection. Its dialect is told once the home has answered, maybe now. With `since` it
+    /// gets what it missed after that position, or is told that it cannot.
     pub(super) fn join(
         &mut self,
         io: &mut ShardIo,
         slot: SlotId,
         channel: &Channel,
         id: Option<&[u8]>,
+        since: Option<Position>,
     ) -> Result<(), Error> {
         // Who is closing has left its channels already: a subscription would pass to the next one in its slot.
         let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) else { return Err(Error::Closed) };
@@ -51,17 +55,24 @@ impl Worker {
             return Err(Error::TooManyChannels(joined));
         }
         let home_shard = self.shared.names.home(channel);
-        let joining = Joining { slot, id: id.map(Box::from) };
+        // Who is in already misses nothing.
+        let since = since.filter(|_| !is_in);
+        let serial = self.local.serial();
+        let joining = Joining { slot, id: id.map(Box::from), since, serial };
         let (at, position) = match self.local.join(channel, joining, (home_shard, &mut self.home), io) {
             Join::Joined(at, position) => (at, Some(position)),
-            Join::Waiting(at) => (at, None),
+            Join::Waiting(at) | Join::Recovering(at) => (at, None),
             Join::TryAgain => return Err(Error::TryAgain),
         };
         if let Some(conn) = io.conn(slot).filter(|_| !is_in) {
             conn.channels.insert(at);
         }
         if let Some(position) = position {
-            self.joined(io, slot, channel, position, id);
+            self.joined(io, slot, channel, position, id, None);
+        } else if let Some(since) = since
+            && self.local.get(at).is_some_and(|entry| entry.state.position().is_some())
+        {
+            self.ask_missed(io, slot, channel, since, serial);
         }
         Ok(())
     }
@@ -124,24 +135,33 @@ impl Worker {
         publication: Publication,
         receipt: Option<Box<Receipt>>,
     ) {
-        let sequenced = self.home.publish(&channel, &publication, io);
+        let sequenced = self.home.publish(&channel, &publication, io.now(), io);
         self.counters.published += 1;
         self.counters.shards_behind += u64::from(sequenced.behind);
-        if let Some(offset) = sequenced.offset.filter(|_| sequenced.deliver_here) {
-            self.deliver(io, &channel, offset, &publication);
+        if sequenced.deliver_here {
+            self.deliver(io, &channel, sequenced.offset, &publication);
         }
         let Some(receipt) = receipt else { return };
         if receipt.slot.shard == io.shard() {
-            return self.acknowledge(io, &receipt, sequenced.offset);
+            return self.acknowledge(io, *receipt, sequenced.position);
         }
         let publisher = receipt.slot.shard;
-        let answer = Message::Published { offset: sequenced.offset, receipt };
+        let answer = Message::Published { position: sequenced.position, receipt };
         io.post(publisher, Lane::Control, answer).expect("publishers have fewer receipts out than it holds");
     }
 
     /// The home's answer to a publisher of this shard.
-    pub(super) fn acknowledge(&mut self, io: &mut ShardIo, receipt: &Receipt, offset: Option<u64>) {
-        self.tell(io, receipt.slot, |out| native::ack(out, offset, Some(&receipt.id)));
+    pub(super) fn acknowledge(&mut self, io: &mut ShardIo, receipt: Receipt, position: Option<Position>) {
+        match receipt.purpose {
+            Purpose::Command(id) => {
+                let offset = position.map(|position| position.offset);
+                self.tell(io, receipt.slot, |out| native::ack(out, offset, id.as_deref()));
+            }
+            Purpose::Part { job, part } => {
+                self.put_part(io, receipt.slot, job, part, Outcome::Published(position));
+            }
+            Purpose::Join(_) => unreachable!("a join publishes nothing"),
+        }
     }
 
     /// The home told where a channel stands.
@@ -151,11 +171,14 @@ impl Worker {
             self.signal_gap(io, stood.at, position);
         }
         for joining in stood.joined {
-            self.joined(io, joining.slot, channel, position, joining.id.as_deref());
+            self.joined(io, joining.slot, channel, position, joining.id.as_deref(), None);
+        }
+        for (slot, since, serial) in stood.recovering {
+            self.ask_missed(io, slot, channel, since, serial);
         }
     }
 
-    /// Puts a publication into the outbox of every subscriber of this shard.
+    /// Puts a publication into the outbox of every subscriber of this shard. Offset 0 is not numbered.
     pub(super) fn deliver(
         &mut self,
         io: &mut ShardIo,
@@ -164,21 +187,22 @@ impl Worker {
         publication: &Publication,
     ) {
         let Some(at) = self.local.deliver(channel, offset) else { return };
+        let from = self.publisher(publication);
+        let event = publication.extras.as_ref().and_then(|extras| extras.event.as_deref());
+        self.fan_out(io, at, event, |out, dialect, _| {
+            write_publication(out, dialect, channel, offset, publication, &from);
+        });
+        self.from = from;
+    }
+
+    /// The name of who published, in memory that is given back to `from`.
+    pub(super) fn publisher(&mut self, publication: &Publication) -> String {
         let mut from = std::mem::take(&mut self.from);
         from.clear();
         if let Some(slot) = publication.from {
             write!(from, "{slot}").expect("a string takes everything");
         }
-        let data = &publication.data;
-        self.fan_out(io, at, |out, dialect| match (dialect, channel.kind()) {
-            (Dialect::Native, ChannelKind::Named) => {
-                native::message(out, channel.name(), offset, data, &from)
-            }
-            (Dialect::Native, ChannelKind::User) => native::user_message(out, data, &from),
-            (Dialect::Native, ChannelKind::Everyone) => native::broadcast(out, data, &from),
-            (Dialect::Raw | Dialect::Echo, _) => raw::message(out, data),
-        });
-        self.from = from;
+        from
     }
 
     /// Tells subscribers that they missed publications. Who speaks no dialect has no word for it.
@@ -186,29 +210,70 @@ impl Worker {
         let Some(entry) = self.local.get(at).filter(|entry| !entry.channel.is_reserved()) else { return };
         let (channel, epoch) = (entry.channel.clone(), epoch(position));
         self.counters.gaps += 1;
-        self.fan_out(io, at, |out, dialect| match dialect {
-            Dialect::Native => native::gap(out, channel.name(), &epoch, position.offset),
+        self.fan_out(io, at, Some(GAP), |out, dialect, is_event| match dialect {
+            _ if is_event => write_gap(out, &channel),
+            Dialect::Native => native::gap(out, channel.name(), epoch, position.offset),
             Dialect::Raw | Dialect::Echo => {}
         });
     }
 
     /// A subscription began: the dialect's answer to a join.
-    fn joined(
+    pub(super) fn joined(
         &mut self,
         io: &mut ShardIo,
         slot: SlotId,
         channel: &Channel,
         position: Position,
         id: Option<&[u8]>,
+        recovered: Option<bool>,
     ) {
-        if !channel.is_reserved() {
-            let epoch = epoch(position);
-            self.tell(io, slot, |out| native::joined(out, channel.name(), &epoch, position.offset, id));
+        if channel.is_reserved() {
+            return;
         }
+        let epoch = epoch(position);
+        self.tell(io, slot, |out| {
+            native::joined(out, channel.name(), epoch, position.offset, recovered, id);
+        });
+        self.stream_joined(io, slot, channel, recovered == Some(false));
+        self.enter(io, slot, channel);
     }
 }
 
+/// One publication in the words of a dialect.
+pub(super) fn write_publication(
+    out: &mut Vec<u8>,
+    dialect: Dialect,
+    channel: &Channel,
+    offset: u64,
+    publication: &Publication,
+    from: &str,
+) {
+    let (data, tags) = (&publication.data, publication.tags());
+    match (dialect, publication.kind(), channel.kind()) {
+        (Dialect::Native, Kind::Joined | Kind::Left, _) => {
+            out.extend_from_slice(data);
+        }
+        (Dialect::Native, Kind::Data, ChannelKind::Named) => {
+            native::message(out, channel.name(), offset, data, from, tags);
+        }
+        (Dialect::Native, Kind::Data, ChannelKind::User) => native::user_message(out, data, from, tags),
+        (Dialect::Native, Kind::Data, ChannelKind::Everyone) => native::broadcast(out, data, from, tags),
+        (Dialect::Raw | Dialect::Echo, Kind::Data, _) => raw::message(out, data),
+        (Dialect::Raw | Dialect::Echo, Kind::Joined | Kind::Left, _) => {}
+    }
+}
+
+/// The data of the event that tells a stream of a gap.
+pub(super) fn write_gap(out: &mut Vec<u8>, channel: &Channel) {
+    out.extend_from_slice(br#"{"type":"gap","channels":["#);
+    write_string(out, channel.name());
+    out.extend_from_slice(b"]}");
+}
+
+/// The event that tells a stream of a gap.
+pub(super) const GAP: &str = "gap";
+
 /// An epoch as clients see it.
-fn epoch(position: Position) -> String {
-    format!("{:016x}", position.epoch)
+pub(super) fn epoch(position: Position) -> u32 {
+    u32::try_from(position.epoch).expect("homes make epochs of 32 bits")
 }

@@ -8,7 +8,7 @@ use highper_shards::{Close, SlotId};
 use highper_wire::ws::{self, CloseCode, FrameError};
 
 use super::{ShardIo, Worker};
-use crate::conn::Phase;
+use crate::conn::{EventStream, Phase, WebSocket};
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -64,20 +64,27 @@ impl Worker {
     pub(super) fn end(&mut self, io: &mut ShardIo, slot: SlotId, cause: Cause) {
         let Some(conn) = io.conn(slot) else { return };
         let phase = std::mem::replace(&mut conn.phase, Phase::Closing);
+        let is_stream = matches!(phase, Phase::Stream(_));
         let channels = std::mem::take(&mut conn.channels);
         tracing::debug!(conn = %slot, ?cause, "connection ends");
         match phase {
             Phase::Closing => return,
             Phase::Http(_) => self.end_http(io, slot, &cause),
-            Phase::Open(websocket) => {
+            Phase::Open(WebSocket { endpoint, .. }) | Phase::Stream(EventStream { endpoint, .. }) => {
                 self.open -= 1;
                 for at in channels.iter() {
+                    let channel = self.local.get(at).map(|entry| entry.channel.clone());
                     self.local.leave(at, slot, &mut self.home, io);
+                    if let Some(channel) = channel {
+                        self.exit(io, slot, &channel);
+                    }
                 }
                 self.count(&cause);
                 let code = cause.frame().and_then(|(code, _)| code);
-                self.closed(io, slot, websocket.endpoint, code);
-                self.say_goodbye(io, slot, &cause);
+                self.closed(io, slot, endpoint, code);
+                if !is_stream {
+                    self.say_goodbye(io, slot, &cause);
+                }
             }
         }
         io.disarm(slot);

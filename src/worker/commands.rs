@@ -4,14 +4,15 @@
 use std::sync::Arc;
 
 use highper_shards::SlotId;
-use highper_wire::dialect::native::{self, Command, Request, Users};
+use highper_wire::dialect::native::{self, Command, Request, Since, Users};
 use highper_wire::dialect::{Dialect, ErrorCode};
 use highper_wire::ws::{CloseCode, Kind};
 
 use super::close::Cause;
 use super::{ShardIo, Worker};
+use crate::config::ChannelRules;
 use crate::handler::Error;
-use crate::message::{Publication, Receipt};
+use crate::message::{Position, Publication, Purpose, Question, Receipt};
 
 impl Worker {
     /// A text message of a client that speaks the native dialect.
@@ -33,11 +34,16 @@ impl Worker {
 
     fn carry_out(&mut self, io: &mut ShardIo, slot: SlotId, command: Command<'_>, id: Option<&[u8]>) {
         let config = &self.shared.config;
-        let (may_publish, may_broadcast) = (config.client_publish, config.client_broadcast);
+        let may_broadcast = config.client_broadcast;
         match command {
-            Command::Join { channel } => {
+            Command::Join { ref channel, .. } if !may_join(self.shared.config.namespaces.rules(channel)) => {
+                let message = "the channel is closed to clients";
+                self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
+            }
+            Command::Join { channel, since } => {
                 let channel = self.channel(&channel);
-                if let Err(error) = self.join(io, slot, &channel, id) {
+                let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
+                if let Err(error) = self.join(io, slot, &channel, id, since) {
                     self.fail(io, slot, &error, id);
                 }
             }
@@ -49,7 +55,9 @@ impl Worker {
                     self.refuse_command(io, slot, ErrorCode::NotJoined, message, id);
                 }
             }
-            Command::Publish { .. } if !may_publish => {
+            Command::Publish { ref channel, .. }
+                if !self.shared.config.namespaces.rules(channel).client_publish =>
+            {
                 let message = "publish is off for clients (REALTIME_CLIENT_PUBLISH)";
                 self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
             }
@@ -59,21 +67,45 @@ impl Worker {
                 self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
             }
             Command::Broadcast { data } => {
-                let publication = Publication { from: Some(slot), data: data.into() };
+                let publication = Publication::new(Some(slot), data);
                 let receipt = receipt(slot, id);
                 if self.publish(io, self.everyone.clone(), publication, receipt).is_err() {
                     self.fail(io, slot, &Error::TryAgain, id);
                 }
             }
             Command::ToUsers { users, data } => self.publish_to_users(io, slot, users, data, id),
+            Command::History { channel, limit, since, reverse } => {
+                let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
+                let question = Question::History { since, limit: limit as u32, reverse };
+                self.ask_for(io, slot, &channel, question, id);
+            }
+            Command::Presence { channel } => self.ask_for(io, slot, &channel, Question::Presence, id),
+            Command::PresenceStats { channel } => {
+                self.ask_for(io, slot, &channel, Question::PresenceStats, id);
+            }
             Command::Ping => self.tell(io, slot, |out| native::pong(out, id)),
         }
     }
 
     fn publish_for(&mut self, io: &mut ShardIo, slot: SlotId, name: &str, data: &[u8], id: Option<&[u8]>) {
         let channel = self.channel(name);
-        let publication = Publication { from: Some(slot), data: data.into() };
+        let publication = Publication::new(Some(slot), data);
         if self.publish(io, channel, publication, receipt(slot, id)).is_err() {
+            self.fail(io, slot, &Error::TryAgain, id);
+        }
+    }
+
+    /// Only who is in a channel may ask what it keeps.
+    fn ask_for(&mut self, io: &mut ShardIo, slot: SlotId, name: &str, question: Question, id: Option<&[u8]>) {
+        let channel = self.channel(name);
+        let known = self.local.find(name, channel.hash());
+        let is_in = known.is_some_and(|at| io.conn(slot).is_some_and(|conn| conn.channels.contains(at)));
+        if !is_in {
+            let message = "channel is not one the connection is in";
+            return self.refuse_command(io, slot, ErrorCode::NotJoined, message, id);
+        }
+        let receipt = Box::new(Receipt { slot, purpose: Purpose::Command(id.map(Box::from)) });
+        if self.ask(io, &channel, question, receipt).is_err() {
             self.fail(io, slot, &Error::TryAgain, id);
         }
     }
@@ -92,7 +124,7 @@ impl Worker {
         }
         let data: Arc<[u8]> = data.into();
         for user in users {
-            let publication = Publication { from: Some(slot), data: Arc::clone(&data) };
+            let publication = Publication::new(Some(slot), Arc::clone(&data));
             let channel = self.shared.names.user(&user);
             self.publish(io, channel, publication, None).expect("the lanes had room for every user");
         }
@@ -119,7 +151,12 @@ impl Worker {
             Error::BadChannel(_) => ErrorCode::BadChannel,
             Error::TooManyChannels(_) => ErrorCode::TooManyChannels,
             Error::TryAgain => ErrorCode::TryAgain,
-            Error::OutboxFull | Error::Closed | Error::Json(_) | Error::Application(_) => ErrorCode::Internal,
+            Error::OutboxFull
+            | Error::Closed
+            | Error::TextOnly
+            | Error::BadEvent
+            | Error::Json(_)
+            | Error::Application(_) => ErrorCode::Internal,
         };
         self.refuse_command(io, slot, code, &error.to_string(), id);
     }
@@ -137,7 +174,12 @@ impl Worker {
     }
 }
 
+/// Whether a client may join by itself.
+fn may_join(rules: &ChannelRules) -> bool {
+    rules.client_subscribe && rules.websocket
+}
+
 /// Only who gave an `id` is answered.
 fn receipt(slot: SlotId, id: Option<&[u8]>) -> Option<Box<Receipt>> {
-    id.map(|id| Box::new(Receipt { slot, id: id.into() }))
+    id.map(|id| Box::new(Receipt { slot, purpose: Purpose::Command(Some(id.into())) }))
 }

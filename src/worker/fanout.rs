@@ -3,31 +3,61 @@
 
 use highper_shards::{Frame, SlotId};
 use highper_wire::dialect::Dialect;
+use highper_wire::sse::{self, Tag};
 use highper_wire::ws::{self, Kind};
 
+use super::channels::{GAP, write_gap};
 use super::close::Cause;
 use super::{ShardIo, Worker};
-use crate::conn::WebSocket;
+use crate::conn::{Channels, Conn, Phase};
+use crate::hub::local::{Local, LocalChannel};
+use crate::hub::table::Entry;
 
 /// How a subscriber wants its messages: frames of one form are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Form {
     dialect: Dialect,
-    /// Compressed with the full window. Who agreed on a smaller one gets it plain: RFC 7692 §6 leaves that free.
-    compressed: bool,
+    coding: Coding,
+}
+
+/// What surrounds a message on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    /// A WebSocket frame.
+    Frame,
+    /// A WebSocket frame, compressed with the full window. Who agreed on a smaller one gets it plain: RFC 7692 §6
+    /// leaves that free.
+    Deflated,
+    /// An event of a stream that is in one channel.
+    Event,
+    /// An event of a stream that is in many: its id is written for each.
+    EventWithoutId,
 }
 
 const FULL_WINDOW_BITS: u8 = 15;
 
 impl Form {
-    const COUNT: usize = 6;
+    const COUNT: usize = 12;
 
-    fn of(websocket: &WebSocket) -> Self {
-        Self { dialect: websocket.dialect, compressed: websocket.window_bits == FULL_WINDOW_BITS }
+    fn of(conn: &Conn) -> Option<Self> {
+        let (dialect, coding) = match &conn.phase {
+            Phase::Open(websocket) if websocket.window_bits == FULL_WINDOW_BITS => {
+                (websocket.dialect, Coding::Deflated)
+            }
+            Phase::Open(websocket) => (websocket.dialect, Coding::Frame),
+            Phase::Stream(stream) if stream.has_many => (stream.dialect, Coding::EventWithoutId),
+            Phase::Stream(stream) => (stream.dialect, Coding::Event),
+            Phase::Http(_) | Phase::Closing => return None,
+        };
+        Some(Self { dialect, coding })
     }
 
     fn index(self) -> usize {
-        self.dialect as usize * 2 + usize::from(self.compressed)
+        self.dialect as usize * 4 + self.coding as usize
+    }
+
+    fn is_event(self) -> bool {
+        matches!(self.coding, Coding::Event | Coding::EventWithoutId)
     }
 }
 
@@ -39,28 +69,52 @@ enum Visit {
     Slow(SlotId),
 }
 
+type Frames = [Option<Frame>; Form::COUNT];
+
 impl Worker {
-    /// Sends what `write` writes to every subscriber of a channel. Who reads too slowly is closed afterwards.
-    pub(super) fn fan_out(&mut self, io: &mut ShardIo, at: u32, write: impl Fn(&mut Vec<u8>, Dialect)) {
+    /// Sends what `write` writes to every subscriber of a channel; streams get it as this event. Who reads too
+    /// slowly is closed afterwards.
+    pub(super) fn fan_out(
+        &mut self,
+        io: &mut ShardIo,
+        at: u32,
+        event: Option<&str>,
+        write: impl Fn(&mut Vec<u8>, Dialect, bool),
+    ) {
         let Some(entry) = self.local.get(at) else { return };
         let threshold = self.shared.config.compression_threshold.as_usize();
-        let mut frames: [Option<Frame>; Form::COUNT] = [const { None }; Form::COUNT];
+        let event_bytes_max = self.shared.config.sse_max_event_size.as_usize();
+        let mut frames: Frames = [const { None }; Form::COUNT];
         let mut delivered = 0;
         for index in entry.state.subscribers.iter() {
-            let mut visited = visit(io, index, &frames);
+            let mut visited = visit(io, &self.local, index, &frames);
             if let Visit::Missing(form) = visited {
                 self.text.clear();
-                write(&mut self.text, form.dialect);
-                frames[form.index()] = Some(io.frame(|out| {
-                    if form.compressed && self.text.len() >= threshold {
-                        self.deflated.clear();
-                        self.deflater.compress(&self.text, FULL_WINDOW_BITS, &mut self.deflated);
-                        ws::encoder::compressed_message(out, Kind::Text, &self.deflated);
-                    } else if !self.text.is_empty() {
-                        ws::encoder::message(out, Kind::Text, &self.text);
+                write(&mut self.text, form.dialect, form.is_event());
+                let (text, deflated, deflater) = (&self.text, &mut self.deflated, &mut self.deflater);
+                frames[form.index()] = Some(io.frame(|out| match form.coding {
+                    _ if text.is_empty() => {}
+                    Coding::Deflated if text.len() >= threshold => {
+                        deflated.clear();
+                        deflater.compress(text, FULL_WINDOW_BITS, deflated);
+                        ws::encoder::compressed_message(out, Kind::Text, deflated);
                     }
+                    Coding::Frame | Coding::Deflated => ws::encoder::message(out, Kind::Text, text),
+                    Coding::Event | Coding::EventWithoutId if text.len() > event_bytes_max => {
+                        if form.coding == Coding::Event {
+                            write_id(out, entry);
+                        }
+                        let mut gap = Vec::new();
+                        write_gap(&mut gap, &entry.channel);
+                        sse::body(out, Some(GAP), &gap);
+                    }
+                    Coding::Event => {
+                        write_id(out, entry);
+                        sse::body(out, event, text);
+                    }
+                    Coding::EventWithoutId => sse::body(out, event, text),
                 }));
-                visited = visit(io, index, &frames);
+                visited = visit(io, &self.local, index, &frames);
             }
             match visited {
                 Visit::Slow(slot) => self.slow.push(slot),
@@ -77,16 +131,47 @@ impl Worker {
     }
 }
 
-fn visit(io: &mut ShardIo, index: u32, frames: &[Option<Frame>; Form::COUNT]) -> Visit {
+fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames) -> Visit {
     let Some((slot, mut open)) = io.open_at(index) else { return Visit::Done };
-    let Some(websocket) = open.conn.websocket() else { return Visit::Done };
-    let form = Form::of(websocket);
-    match &frames[form.index()] {
-        None => Visit::Missing(form),
-        Some(frame) if frame.is_empty() => Visit::Done,
-        Some(frame) => match open.out.push(frame.clone()) {
-            Ok(()) => Visit::Done,
-            Err(_) => Visit::Slow(slot),
-        },
+    let Some(form) = Form::of(open.conn) else { return Visit::Done };
+    let frame = match &frames[form.index()] {
+        None => return Visit::Missing(form),
+        Some(frame) if frame.is_empty() => return Visit::Done,
+        Some(frame) => frame,
+    };
+    if form.coding == Coding::EventWithoutId {
+        let channels = &open.conn.channels;
+        let written = open.out.write(|out| sse::id_of_cursor(out, places(local, channels, slot, None)));
+        if written.is_err() {
+            return Visit::Slow(slot);
+        }
     }
+    match open.out.push(frame.clone()) {
+        Ok(()) => Visit::Done,
+        Err(_) => Visit::Slow(slot),
+    }
+}
+
+/// The id of an event of a stream that is in this channel alone.
+fn write_id(out: &mut Vec<u8>, entry: &Entry<LocalChannel>) {
+    if let Some(position) = entry.state.position().filter(|_| !entry.channel.is_reserved()) {
+        let place = (entry.state.tag, position.epoch as u32, position.offset);
+        sse::id_of_cursor(out, std::iter::once(place));
+    }
+}
+
+/// Where a stream is in each of its channels; in one of them maybe at another offset than it will be.
+pub(super) fn places(
+    local: &Local,
+    channels: &Channels,
+    slot: SlotId,
+    elsewhere: Option<(u32, u64)>,
+) -> impl Iterator<Item = (Tag, u32, u64)> {
+    channels.iter().filter_map(move |at| {
+        let entry = local.get(at).filter(|entry| !entry.channel.is_reserved())?;
+        let position = entry.state.position_of(slot)?;
+        let offset =
+            elsewhere.filter(|(there, _)| *there == at).map_or(position.offset, |(_, offset)| offset);
+        Some((entry.state.tag, position.epoch as u32, offset))
+    })
 }

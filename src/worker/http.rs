@@ -9,14 +9,19 @@ use highper_wire::ws::{Decoder, extension};
 
 use super::close::Cause;
 use super::{ShardIo, Worker};
+use crate::api::cors::Cors;
 use crate::api::{Resource, health};
 use crate::config::Config;
-use crate::conn::{Answer, Http, Phase, Reply, WebSocket};
+use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting, WebSocket};
 use crate::page;
 
 /// What one request may cost, by the configuration.
 pub(super) fn limits(config: &Config) -> Limits {
-    Limits { head_bytes_max: config.header_bytes.as_usize(), ..Limits::default() }
+    Limits {
+        head_bytes_max: config.header_bytes.as_usize(),
+        body_bytes_max: config.http_body_bytes.get(),
+        ..Limits::default()
+    }
 }
 
 /// The Date field of this second, and the wall clock behind it.
@@ -32,7 +37,7 @@ impl Default for Date {
 }
 
 impl Date {
-    fn at(&mut self, unix_millis: u64) -> &http1::Date {
+    pub(super) fn at(&mut self, unix_millis: u64) -> &http1::Date {
         let second = unix_millis / 1000;
         if second != self.second {
             *self = Self { second, text: http1::Date::from_unix(second) };
@@ -55,7 +60,7 @@ impl Worker {
                         break true;
                     }
                 }
-                Ok(Some(Event::Body(_))) => {}
+                Ok(Some(Event::Body(bytes))) => keep_body(io, slot, bytes),
                 Ok(Some(Event::End)) => self.answer(io, slot),
                 Err(refusal) => return self.refuse_request(io, slot, &refusal),
             }
@@ -69,35 +74,54 @@ impl Worker {
         let Some(Phase::Http(http)) = io.conn(slot).map(|conn| &mut conn.phase) else { return };
         http.reader = reader;
         // The deadline of a request is absolute: it counts from its first byte, not from its last.
-        if http.served && !begun && now_begun {
+        if http.has_served() && !begun && now_begun {
             io.arm(slot, io.now() + timeout);
         }
     }
 
-    /// A request's head: decides its answer, or upgrades the connection; true if it did.
+    /// A request's head: decides its answer, or opens a WebSocket or a stream; true if it opened a WebSocket.
     fn on_request(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> bool {
         let resource = self.shared.routes.find(head.path());
+        let is_waiting = is_waiting(io, slot);
         if let Some(Resource::WebSocket(endpoint)) = resource
             && head.wants_upgrade()
+            && !is_waiting
         {
             return self.upgrade(io, slot, head, endpoint);
         }
+        let cors = match resource {
+            None => Cors::default(),
+            Some(Resource::Events(_)) => self.shared.events_cors.judge(head),
+            Some(_) => self.shared.cors.judge(head),
+        };
         let reply = match (resource, head.method) {
-            (None, _) => Reply::NotFound,
+            (None, _) => Reply::Refused(Status::NotFound, "no such path".into()),
+            (Some(_), "OPTIONS") => Reply::Preflight,
             (Some(Resource::WebSocket(_)), _) => Reply::UpgradeRequired,
+            (Some(Resource::Events(_)), "GET" | "HEAD") if is_waiting => {
+                Reply::Refused(Status::ServiceUnavailable, "answers before this one are still out".into())
+            }
+            (Some(Resource::Events(endpoint)), "GET" | "HEAD") => {
+                match self.open_stream(io, slot, head, endpoint, &cors) {
+                    None => return false,
+                    Some(reply) => reply,
+                }
+            }
+            (Some(Resource::Api), "POST") => self.api_reply(head),
+            (Some(Resource::Api), _) => Reply::NotAllowed("POST, OPTIONS"),
             (Some(resource), "GET" | "HEAD") => Reply::Resource(resource),
-            (Some(_), _) => Reply::NotAllowed,
+            (Some(_), _) => Reply::NotAllowed("GET, HEAD, OPTIONS"),
         };
         // A proxy must never take what follows a refused upgrade for our words.
         let keep_alive = head.keep_alive() && !head.wants_upgrade() && self.draining.is_none();
-        let answer = Answer { reply, head_only: head.method == "HEAD", keep_alive };
+        let answer = Answer { reply, head_only: head.method == "HEAD", keep_alive, cors };
         let Some(mut open) = io.open(slot) else { return false };
         // Behind an answer that closes the connection nothing is answered any more.
         let Phase::Http(http) = &mut open.conn.phase else { return false };
-        http.answer = Some(answer);
-        if head.expects_continue() {
+        http.backlog.get_or_insert_default().answer = Some(answer);
+        if head.expects_continue() && !is_waiting {
             // A full outbox cannot be here: one answer is written for each request.
-            let _ = open.out.write(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            let _ = open.out.write(|out| out.extend_from_slice(http1::CONTINUE));
         }
         false
     }
@@ -105,20 +129,35 @@ impl Worker {
     /// The request is whole: writes its answer.
     fn answer(&mut self, io: &mut ShardIo, slot: SlotId) {
         let begun = clock::Moment::now();
-        let Some(mut open) = io.open(slot) else { return };
-        let Phase::Http(http) = &mut open.conn.phase else { return };
-        let Some(answer) = http.answer.take() else { return };
-        http.served = true;
-        self.counters.requests += 1;
+        let Some(conn) = io.conn(slot) else { return };
+        let Phase::Http(http) = &mut conn.phase else { return };
+        let Some(backlog) = &mut http.backlog else { return };
+        let Some(answer) = backlog.answer.take() else { return };
+        backlog.has_served = true;
+        if let Reply::Api(method, refusal) = answer.reply {
+            self.on_call(io, slot, (&method, refusal), answer.keep_alive, answer.cors);
+        } else {
+            let mut response = std::mem::take(&mut self.body);
+            response.clear();
+            self.write_answer(&mut response, &answer, begun);
+            self.queue_response(io, slot, &response, answer.keep_alive);
+            self.body = response;
+        }
+        io.arm(slot, io.now() + self.shared.config.header_timeout);
+    }
+
+    /// Writes a whole response that is known now.
+    fn write_answer(&mut self, out: &mut Vec<u8>, answer: &Answer, begun: clock::Moment) {
         let connection = if answer.keep_alive { Connection::KeepAlive } else { Connection::Close };
         let shared = &self.shared;
-        let (status, kind, body) = match answer.reply {
-            Reply::NotFound => (Status::NotFound, TEXT, "no such path\n".to_owned()),
-            Reply::NotAllowed => (Status::MethodNotAllowed, TEXT, "use GET\n".to_owned()),
+        let (status, kind, body) = match &answer.reply {
+            Reply::Refused(status, message) => (*status, TEXT, format!("{message}\n")),
+            Reply::NotAllowed(methods) => (Status::MethodNotAllowed, TEXT, format!("use {methods}\n")),
             Reply::UpgradeRequired => {
                 (Status::UpgradeRequired, TEXT, "this path speaks WebSocket only\n".to_owned())
             }
-            Reply::Resource(Resource::Page) => (Status::Ok, HTML, page::html(&shared.page_path)),
+            Reply::Preflight => (Status::NoContent, TEXT, String::new()),
+            Reply::Resource(Resource::Page) => (Status::Ok, HTML, shared.page.clone()),
             Reply::Resource(Resource::Live) => (Status::Ok, JSON, health::live()),
             Reply::Resource(Resource::Ready) => json(health::ready(&shared.board)),
             Reply::Resource(Resource::Health) => {
@@ -126,31 +165,50 @@ impl Worker {
                 let took = clock::Moment::now().since(begun).as_secs_f64() * 1000.0;
                 json(health::health(&shared.config, &shared.board, timestamp, took))
             }
-            Reply::Resource(Resource::WebSocket(_)) => unreachable!("it is UpgradeRequired"),
+            Reply::Api(..)
+            | Reply::Resource(Resource::WebSocket(_) | Resource::Events(_) | Resource::Api) => {
+                unreachable!("it is answered elsewhere")
+            }
         };
         let date = self.date.at((self.shared.unix_millis)());
-        let written = open.out.write(|out| {
-            let response = Response::begin(out, status, connection, date)
-                .header("Content-Type", kind)
-                .header("Cache-Control", "no-store")
-                .header("X-Content-Type-Options", "nosniff");
-            let response = match answer.reply {
-                Reply::NotAllowed => response.header("Allow", "GET, HEAD"),
-                Reply::UpgradeRequired => response.header("Upgrade", "websocket"),
-                Reply::Resource(Resource::Page) => {
-                    response.header("Content-Security-Policy", page::CONTENT_SECURITY_POLICY)
-                }
-                Reply::NotFound | Reply::Resource(_) => response,
-            };
-            match answer.head_only {
-                true => response.head_of(body.len()),
-                false => response.body(body.as_bytes()),
+        let response = Response::begin(out, status, connection, date)
+            .header("Cache-Control", "no-store")
+            .header("X-Content-Type-Options", "nosniff");
+        let response = match &answer.reply {
+            Reply::Preflight => response.header("Allow", "GET, HEAD, POST, OPTIONS"),
+            _ => response.header("Content-Type", kind),
+        };
+        let response = match &answer.reply {
+            Reply::NotAllowed(methods) => response.header("Allow", methods),
+            Reply::UpgradeRequired => response.header("Upgrade", "websocket"),
+            Reply::Resource(Resource::Page) => {
+                response.header("Content-Security-Policy", page::CONTENT_SECURITY_POLICY)
             }
-        });
-        if written.is_err() || !answer.keep_alive {
-            return self.close_http(io, slot);
+            Reply::Refused(Status::ServiceUnavailable, _) => response.header("Retry-After", "1"),
+            Reply::Refused(..) | Reply::Preflight | Reply::Resource(_) | Reply::Api(..) => response,
+        };
+        let response = answer.cors.write(response);
+        match answer.head_only {
+            true => response.head_of(body.len()),
+            false => response.body(body.as_bytes()),
         }
-        io.arm(slot, io.now() + self.shared.config.header_timeout);
+    }
+
+    /// Sends a response, behind those that wait for other shards.
+    fn queue_response(&mut self, io: &mut ShardIo, slot: SlotId, response: &[u8], keep_alive: bool) {
+        let Some(mut open) = io.open(slot) else { return };
+        let Phase::Http(http) = &mut open.conn.phase else { return };
+        if http.is_waiting()
+            && let Some(backlog) = &mut http.backlog
+        {
+            let content = Content::Ready(response.into());
+            return backlog.waiting.push_back(Waiting { content, keep_alive, cors: Cors::default() });
+        }
+        self.counters.requests += 1;
+        let written = open.out.write(|out| out.extend_from_slice(response));
+        if written.is_err() || !keep_alive {
+            self.close_http(io, slot);
+        }
     }
 
     /// The opening handshake; true if the connection is a WebSocket now.
@@ -194,7 +252,7 @@ impl Worker {
         let name = slot.to_string();
         let heartbeat_secs = heartbeat.map_or(0, |interval| interval.as_secs() as u32);
         self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs));
-        if self.join(io, slot, &everyone, None).is_err() {
+        if self.join(io, slot, &everyone, None, None).is_err() {
             return false; // Answers to requests before this one fill the outbox: the welcome had no room.
         }
         self.opened(io, slot, endpoint);
@@ -255,7 +313,7 @@ impl Worker {
         }
     }
 
-    fn close_http(&mut self, io: &mut ShardIo, slot: SlotId) {
+    pub(super) fn close_http(&mut self, io: &mut ShardIo, slot: SlotId) {
         if let Some(conn) = io.conn(slot) {
             conn.phase = Phase::Closing;
         }
@@ -267,8 +325,22 @@ impl Worker {
 fn take_reader(io: &mut ShardIo, slot: SlotId) -> Option<Reader> {
     match &mut io.conn(slot)?.phase {
         Phase::Http(Http { reader, .. }) => Some(std::mem::take(reader)),
-        Phase::Open(_) | Phase::Closing => None,
+        Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
     }
+}
+
+/// Only the server API reads bodies; the others are passed over.
+fn keep_body(io: &mut ShardIo, slot: SlotId, bytes: &[u8]) {
+    let Some(conn) = io.conn(slot) else { return };
+    if let Phase::Http(Http { backlog: Some(backlog), .. }) = &mut conn.phase
+        && backlog.answer.as_ref().is_some_and(|answer| matches!(answer.reply, Reply::Api(..)))
+    {
+        backlog.body.extend_from_slice(bytes);
+    }
+}
+
+fn is_waiting(io: &mut ShardIo, slot: SlotId) -> bool {
+    io.conn(slot).is_some_and(|conn| matches!(&conn.phase, Phase::Http(http) if http.is_waiting()))
 }
 
 fn json((status, body): (u16, String)) -> (Status, &'static str, String) {

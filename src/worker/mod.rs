@@ -1,27 +1,34 @@
 //! One shard's policy: what happens to its connections. Ties protocols, hub, limits and handlers together; each
 //! file beside this one is one part of it. Owns the state of one shard; shares only what never changes.
 
+mod api;
 mod channels;
 mod close;
 mod commands;
+mod events;
 mod fanout;
 mod http;
+mod members;
 mod reach;
+mod recovery;
 mod websocket;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use highper_shards::logic::End;
+use highper_shards::mesh::Lane;
 use highper_shards::{Io, ListenerId, Logic, Moment, Origin, ShardId, SlotId};
 use highper_wire::{http1, ws};
 
-use crate::api::Routes;
+use crate::api::server::reply::Node;
+use crate::api::{Routes, cors};
 use crate::config::Config;
 use crate::conn::deadline::Heartbeat;
 use crate::conn::{Conn, Phase};
 use crate::handler::Endpoint;
-use crate::hub::home::Home;
+use crate::hub::home::{Home, Keeping};
 use crate::hub::local::Local;
 use crate::message::{Channel, Message, Names};
 use crate::observe::counters::{Board, Counters, Snapshot};
@@ -43,12 +50,29 @@ pub struct Shared {
     pub pool: Option<Pool>,
     /// Connections one shard may hold; `None` is as many as the driver has room for.
     pub connections_max: Option<usize>,
-    /// Where the demo page connects to.
-    pub page_path: String,
+    /// The demo page.
+    pub page: String,
+    /// What browsers on other sites may do.
+    pub cors: cors::Rules,
+    /// The same for streams of events.
+    pub events_cors: cors::Rules,
+    /// Whether only local callers can reach the listener.
+    pub is_local: bool,
+    /// Milliseconds since the Unix epoch when the server was started.
+    pub started: u64,
     /// Differs between starts: epochs of channels begin with it.
     pub epoch_seed: u64,
     /// Milliseconds since the Unix epoch: [`highper_shards::clock::unix_millis`], or a virtual clock.
     pub unix_millis: fn() -> u64,
+}
+
+impl Shared {
+    /// What the server API tells of this process.
+    pub fn node(&self, unix_millis: u64) -> Node<'_> {
+        let name = self.config.node_id.as_ref().map_or("realtime", |name| name.as_str());
+        let uptime_secs = unix_millis.saturating_sub(self.started) / 1000;
+        Node { epoch_seed: self.epoch_seed, name, uptime_secs }
+    }
 }
 
 /// The runtime as this server uses it.
@@ -71,6 +95,8 @@ pub struct Worker {
     deflated: Vec<u8>,
     /// Text that is being put together, kept for its memory.
     text: Vec<u8>,
+    /// The body of an answer, kept for its memory.
+    body: Vec<u8>,
     /// The name of a publisher, kept for its memory.
     from: String,
     /// Connections that read too slowly, found while a publication is delivered.
@@ -79,6 +105,10 @@ pub struct Worker {
     outstanding: Vec<usize>,
     /// How many those may be for each home shard.
     receipts_max: usize,
+    /// For each home shard: who came and went, while its lane was full.
+    unsent: Vec<VecDeque<Message>>,
+    /// When the homes are looked through for what is too old.
+    sweep_at: Moment,
     date: http::Date,
     open: usize,
     draining: Option<Moment>,
@@ -91,8 +121,10 @@ impl Worker {
         let config = &shared.config;
         let everyone = shared.names.everyone();
         let home_shard = shared.names.home(&everyone);
-        let (mut local, mut home) =
-            (Local::default(), Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48));
+        let (mut local, mut home) = (
+            Local::default(),
+            Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48, keeping(config, &shared.names)),
+        );
         local.keep(&everyone, home_shard);
         if home_shard == shard {
             home.keep(&everyone, shared.names.shards());
@@ -108,11 +140,14 @@ impl Worker {
             deflater: ws::Deflater::with_level(u32::from(config.websocket_compression_level)),
             deflated: Vec::new(),
             text: Vec::new(),
+            body: Vec::new(),
             from: String::new(),
             slow: Vec::new(),
             // The mesh gives its control lanes a quarter of the capacity; half of that leaves room for the rest.
             receipts_max: (config.mesh_capacity as usize / 8).max(8),
             outstanding: vec![0; usize::from(shared.names.shards())],
+            unsent: (0..shared.names.shards()).map(|_| VecDeque::new()).collect(),
+            sweep_at: Moment::ZERO,
             date: http::Date::default(),
             open: 0,
             draining: None,
@@ -129,6 +164,23 @@ impl Worker {
     /// Connections that are open WebSockets.
     pub fn open(&self) -> usize {
         self.open
+    }
+
+    /// One question less is out.
+    fn answered(&mut self, origin: Origin) {
+        if let Origin::Shard(home) = origin {
+            self.outstanding[home.index()] -= 1;
+        }
+    }
+
+    /// Drops what is too old, a little in each turn.
+    fn sweep(&mut self, io: &mut ShardIo) {
+        if io.now() >= self.sweep_at && self.home.sweep(io.now()) {
+            self.sweep_at = io.now() + self.shared.config.gc_interval;
+        }
+        if !self.home.is_empty() {
+            io.turn_by(self.sweep_at.max(io.now() + SWEEP_PAUSE));
+        }
     }
 
     fn snapshot(&self, io: &ShardIo) -> Snapshot {
@@ -181,7 +233,8 @@ impl Logic for Worker {
                 self.on_frames(io, slot, decoder, bytes);
             }
             Phase::Http(_) => self.on_requests(io, slot, bytes),
-            Phase::Closing => {}
+            // A stream takes nothing: what a client sends behind its request is left alone.
+            Phase::Stream(_) | Phase::Closing => {}
         }
     }
 
@@ -192,8 +245,13 @@ impl Logic for Worker {
     fn on_deadline(&mut self, io: &mut ShardIo, slot: SlotId) {
         let Some(conn) = io.conn(slot) else { return };
         match &conn.phase {
+            Phase::Http(http) if http.is_waiting() => {
+                // The shards are slow, not the client.
+                let timeout = self.shared.config.header_timeout;
+                io.arm(slot, io.now() + timeout);
+            }
             Phase::Http(http) => {
-                let idle = http.served && http.reader.stage() == http1::Stage::Idle;
+                let idle = http.has_served() && http.reader.stage() == http1::Stage::Idle;
                 self.end(
                     io,
                     slot,
@@ -201,6 +259,7 @@ impl Logic for Worker {
                 );
             }
             Phase::Open(_) => self.on_heartbeat(io, slot),
+            Phase::Stream(_) => self.on_stream_deadline(io, slot),
             Phase::Closing => {}
         }
     }
@@ -210,11 +269,26 @@ impl Logic for Worker {
             Message::Publish { channel, publication, receipt } => {
                 self.sequence(io, channel, publication, receipt);
             }
-            Message::Published { offset, receipt } => {
-                if let Origin::Shard(home) = origin {
-                    self.outstanding[home.index()] -= 1;
-                }
-                self.acknowledge(io, &receipt, offset);
+            Message::Published { position, receipt } => {
+                self.answered(origin);
+                self.acknowledge(io, *receipt, position);
+            }
+            Message::Ask { channel, question, receipt } => self.home.owe_answer(channel, question, receipt),
+            Message::Answer { channel, answer, receipt } => {
+                self.answered(origin);
+                self.on_answer(io, &channel, *answer, *receipt);
+            }
+            Message::Enter { .. } | Message::Exit { .. } => self.on_membership(io, message),
+            Message::Order { user, order } => self.obey(io, &user, &order),
+            Message::Survey { survey, receipt } => {
+                let found = Box::new(self.survey(&survey));
+                let asker = receipt.slot.shard;
+                let answer = Message::Surveyed { found, receipt };
+                io.post(asker, Lane::Control, answer).expect("shards have fewer receipts out than it holds");
+            }
+            Message::Surveyed { found, receipt } => {
+                self.answered(origin);
+                self.put_found(io, receipt.slot, receipt.purpose, *found);
             }
             Message::Interest { channel, shard } => {
                 self.home.interest(&channel, shard, io);
@@ -241,11 +315,17 @@ impl Logic for Worker {
     }
 
     fn on_turn(&mut self, io: &mut ShardIo) {
-        self.home.catch_up(io);
+        self.home.catch_up(io.now(), io);
         self.local.settle(&mut self.home, io);
+        let is_unsent = self.resend(io);
+        self.tell_departures(io);
+        if let Some(at) = self.home.next_departure() {
+            io.turn_by(at);
+        }
+        self.sweep(io);
         let beat = io.now().as_nanos() / 1_000_000;
         self.shared.board.write(io.shard().index(), self.open as u64, beat, self.draining.is_some());
-        if self.home.owes() || self.local.owes() {
+        if self.home.owes() || self.local.owes() || is_unsent {
             // The peer whose lane is full does not ring when it has made room.
             io.turn_by(io.now() + LANE_RETRY);
         }
@@ -262,3 +342,14 @@ impl Logic for Worker {
 
 /// How soon a full lane is tried again: about the time a peer needs for a batch of it.
 const LANE_RETRY: Duration = Duration::from_millis(1);
+
+/// Between two steps of a sweep that has not come around.
+const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+
+fn keeping(config: &Config, names: &Names) -> Keeping {
+    Keeping {
+        namespaces: config.namespaces.clone(),
+        history_bytes: config.history_bytes.as_usize() / usize::from(names.shards()),
+        presence_hold: config.presence_hold,
+    }
+}

@@ -3,10 +3,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use highper_shards::SlotId;
 use highper_wire::dialect::Dialect;
+use highper_wire::sse;
 use highper_wire::ws::{CloseCode, Kind};
 
 use super::close::Cause;
@@ -28,9 +30,7 @@ struct Reach<'a> {
 impl Worker {
     /// A message for the embedder.
     pub(super) fn handle(&mut self, io: &mut ShardIo, slot: SlotId, message: Message<'_>) {
-        let Some(endpoint) = io.conn(slot).and_then(|conn| conn.websocket()).map(|open| open.endpoint) else {
-            return;
-        };
+        let Some(endpoint) = io.conn(slot).and_then(|conn| conn.endpoint()) else { return };
         let shared = self.shared.clone();
         if let Some(run) = &shared.endpoints[usize::from(endpoint)].on_message {
             self.call(io, slot, |conn| run(conn, message));
@@ -115,10 +115,13 @@ impl Worker {
         let Some(conn) = io.conn(slot) else { return };
         let repeat = conn.session.as_ref().and_then(|session| session.next_repeat());
         let heard = conn.heard;
-        let Phase::Open(websocket) = &conn.phase else { return };
-        let beat = match heartbeat.due(now, heard, websocket.pinged) {
-            Due::Nothing(at) => at,
-            Due::Ping(_) | Due::Close => Some(now),
+        let beat = match &conn.phase {
+            Phase::Stream(stream) => Some(stream.comment_at),
+            Phase::Open(websocket) => match heartbeat.due(now, heard, websocket.pinged) {
+                Due::Nothing(at) => at,
+                Due::Ping(_) | Due::Close => Some(now),
+            },
+            Phase::Http(_) | Phase::Closing => return,
         };
         if let Some(at) = soonest(beat, repeat) {
             io.arm(slot, at);
@@ -127,8 +130,12 @@ impl Worker {
 }
 
 impl Reach<'_> {
+    fn is_stream(&mut self) -> bool {
+        self.io.conn(self.slot).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)))
+    }
+
     fn publication(&self, data: &[u8]) -> Publication {
-        Publication { from: Some(self.slot), data: data.into() }
+        Publication::new(Some(self.slot), data)
     }
 }
 
@@ -142,14 +149,30 @@ impl Port for Reach<'_> {
         if !is_open(self.io, self.slot) {
             return Err(Error::Closed);
         }
+        let is_stream = self.is_stream();
         let kind = if text { Kind::Text } else { Kind::Binary };
-        self.worker.write(self.io, self.slot, kind, payload);
+        match is_stream {
+            true if !text => return Err(Error::TextOnly),
+            true => self.worker.write_event(self.io, self.slot, None, payload),
+            false => self.worker.write(self.io, self.slot, kind, payload),
+        }
         if is_open(self.io, self.slot) { Ok(()) } else { Err(Error::OutboxFull) }
+    }
+
+    fn send_event(&mut self, event: &str, data: &[u8]) -> Outcome {
+        if !self.is_stream() {
+            let name = serde_json::to_string(event)?;
+            let text = [br#"{"event":"#, name.as_bytes(), br#","data":"#, data, b"}"].concat();
+            return self.send(true, &text);
+        }
+        sse::check_name(event).map_err(|_| Error::BadEvent)?;
+        self.worker.write_event(self.io, self.slot, Some(event), data);
+        if self.is_stream() { Ok(()) } else { Err(Error::OutboxFull) }
     }
 
     fn join(&mut self, channel: &str) -> Outcome {
         let channel = self.worker.shared.names.parse(channel)?;
-        self.worker.join(self.io, self.slot, &channel, None)
+        self.worker.join(self.io, self.slot, &channel, None, None)
     }
 
     fn leave(&mut self, channel: &str) -> Outcome {
@@ -192,7 +215,15 @@ impl Port for Reach<'_> {
             self.worker.leave(self.io, self.slot, channel.name());
         }
         let channel = self.worker.shared.names.user(user);
-        self.worker.join(self.io, self.slot, &channel, None)
+        self.worker.join(self.io, self.slot, &channel, None, None)
+    }
+
+    fn set_info(&mut self, info: Arc<[u8]>) -> Outcome {
+        let Some(conn) = self.io.conn(self.slot).filter(|conn| conn.is_open()) else {
+            return Err(Error::Closed);
+        };
+        conn.session().info = Some(info);
+        Ok(())
     }
 
     fn data(&mut self) -> &mut Option<Box<dyn Any>> {

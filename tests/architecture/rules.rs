@@ -45,8 +45,8 @@ const RANKS: [(&str, u8); 18] = [
 ];
 
 /// Who may name a crate: prefixes of paths.
-const OWNERS: [(&str, &[&str]); 21] = [
-    ("base64", &["wire/src/sse/cursor.rs", "wire/src/ws/handshake", "wire/tests/"]),
+const OWNERS: [(&str, &[&str]); 24] = [
+    ("base64", &["src/api/server/call.rs", "wire/src/sse/cursor.rs", "wire/src/ws/handshake", "wire/tests/"]),
     ("clap", &["src/cli.rs", "bench/src/"]),
     ("core_affinity", &["shards/src/affinity.rs"]),
     (
@@ -55,6 +55,7 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ),
     ("dotenvy", &["src/config/source.rs"]),
     ("flate2", &["wire/src/ws/deflate.rs", "wire/tests/"]),
+    ("form_urlencoded", &["src/worker/events.rs"]),
     ("hashbrown", &["src/hub/table.rs"]),
     ("hdrhistogram", &["bench/src/"]),
     ("highper_realtime", &["src/main.rs", "tests/", "examples/"]),
@@ -68,6 +69,8 @@ const OWNERS: [(&str, &[&str]); 21] = [
     ("rtrb", &["shards/src/mesh/"]),
     ("sha1_smol", &["wire/src/ws/handshake"]),
     ("signal_hook", &["src/signals.rs"]),
+    ("subtle", &["src/api/server/mod.rs"]),
+    ("toml", &["src/config/file.rs"]),
     ("tracing_subscriber", &["src/logs.rs"]),
     ("tungstenite", &["wire/tests/", "bench/tests/", "bench/src/client/template.rs", "tests/"]),
 ];

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use highper_realtime::api::Routes;
+use highper_realtime::api::{Routes, cors};
+use highper_realtime::handler::Transport;
 use highper_realtime::message::{Message, Names};
 use highper_realtime::observe::counters::{Board, Counters, Snapshot};
 use highper_realtime::worker::Shared;
@@ -301,13 +302,17 @@ fn shared(plan: &Plan) -> Arc<Shared> {
             joins_nothing(conn).expect("the connection is closing");
         });
     Arc::new(Shared {
-        routes: Routes::new(&config, ["/ws"]),
+        routes: Routes::new(&config, [("/ws", Transport::WebSocket)]),
         endpoints: vec![endpoint],
         board: Board::new(plan.shards.into()),
         names: Names::seeded(plan.shards, plan.seed),
         pool: None,
         connections_max: None,
-        page_path: "/ws".into(),
+        page: String::new(),
+        cors: cors::Rules::of(&config),
+        events_cors: cors::Rules::of_events(&config),
+        is_local: true,
+        started: 0,
         epoch_seed: plan.seed,
         unix_millis: || 0,
         config,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use highper_wire::dialect::ErrorCode;
-use highper_wire::dialect::native;
+use highper_wire::dialect::native::{self, Member, PresenceStats};
 use highper_wire::dialect::scan;
 use highper_wire::dialect::string::{number_len, string_len, write_number, write_string};
 use serde_json::{Value, json};
@@ -63,9 +63,18 @@ fn every_event_says_what_was_meant() {
                 }
                 event
             };
-            let joined = json!({"type": "joined", "channel": text, "epoch": text, "offset": u64::MAX});
+            let joined = json!({"type": "joined", "channel": text, "epoch": "ffffffff", "offset": u64::MAX});
             let error = json!({"type": "error", "code": "forbidden", "message": text});
-            assert_eq!(written(|out| native::joined(out, text, text, u64::MAX, raw)), with_id(joined));
+            for recovered in [None, Some(true), Some(false)] {
+                let mut joined = joined.clone();
+                if let Some(recovered) = recovered {
+                    joined["recovered"] = json!(recovered);
+                }
+                assert_eq!(
+                    written(|out| native::joined(out, text, u32::MAX, u64::MAX, recovered, raw)),
+                    with_id(joined)
+                );
+            }
             assert_eq!(
                 written(|out| native::left(out, text, raw)),
                 with_id(json!({"type": "left", "channel": text}))
@@ -83,8 +92,8 @@ fn every_event_says_what_was_meant() {
             json!({"type": "welcome", "connection": text, "shard": u16::MAX, "heartbeat": u32::MAX})
         );
         assert_eq!(
-            written(|out| native::gap(out, text, text, 3)),
-            json!({"type": "gap", "channel": text, "epoch": text, "offset": 3})
+            written(|out| native::gap(out, text, 0x4f21c, 3)),
+            json!({"type": "gap", "channel": text, "epoch": "0004f21c", "offset": 3})
         );
         assert_eq!(
             written(|out| native::closing(out, 1012, text, Some(Duration::from_micros(1_999)))),
@@ -98,30 +107,126 @@ fn every_event_says_what_was_meant() {
 }
 
 #[test]
+fn an_epoch_is_eight_hexadecimal_digits() {
+    for epoch in (0..32).map(|bit| 1 << bit).chain([0, 9, 10, 0x0123_4567, 0x89ab_cdef, u32::MAX]) {
+        let event = written(|out| native::gap(out, "c", epoch, 0));
+        assert_eq!(event["epoch"], format!("{epoch:08x}"));
+    }
+}
+
+#[test]
+fn answers_of_many_parts_are_one_object_however_many_there_are() {
+    for text in NASTY {
+        for (id, tags, info) in [(None, None, None), (Some(7), Some(json!({"a": text})), Some(json!([text])))]
+        {
+            let raw = id.map(|id: u64| id.to_string());
+            let raw = raw.as_deref().map(str::as_bytes);
+            let (tags_raw, info_raw) =
+                (tags.as_ref().map(Value::to_string), info.as_ref().map(Value::to_string));
+            let (tags_raw, info_raw) =
+                (tags_raw.as_deref().map(str::as_bytes), info_raw.as_deref().map(str::as_bytes));
+            for count in 0..4u64 {
+                let history = written(|out| {
+                    native::history_begin(out, text, 0xabc, 9);
+                    for at in 0..count {
+                        native::history_item(out, at == 0, at, b"[ 1.0 ]", text, tags_raw);
+                    }
+                    native::history_end(out, raw);
+                });
+                let publications: Vec<_> = (0..count)
+                    .map(|at| with(json!({"offset": at, "data": [1.0], "from": text}), "tags", &tags))
+                    .collect();
+                let expected = json!({"type": "history", "channel": text, "epoch": "00000abc", "offset": 9, "publications": publications});
+                assert_eq!(history, with(expected, "id", &id.map(Value::from)));
+                let names: Vec<_> = (0..count).map(|at| format!("{text}{at}")).collect();
+                let presence = written(|out| {
+                    native::presence_begin(out, text);
+                    for (at, connection) in names.iter().enumerate() {
+                        native::presence_item(
+                            out,
+                            at == 0,
+                            Member { connection, user: text, info: info_raw },
+                        );
+                    }
+                    native::presence_end(out, raw);
+                });
+                let connections: serde_json::Map<_, _> = names
+                    .into_iter()
+                    .map(|name| (name, with(json!({"user": text}), "info", &info)))
+                    .collect();
+                let expected = json!({"type": "presence", "channel": text, "connections": connections});
+                assert_eq!(presence, with(expected, "id", &id.map(Value::from)));
+            }
+            let stats = PresenceStats { connections: u64::MAX, users: 0 };
+            let expected =
+                json!({"type": "presence_stats", "channel": text, "connections": u64::MAX, "users": 0});
+            assert_eq!(
+                written(|out| native::presence_stats(out, text, stats, raw)),
+                with(expected, "id", &id.map(Value::from))
+            );
+        }
+    }
+}
+
+#[test]
+fn coming_and_going_name_the_user_and_the_connection() {
+    for text in NASTY {
+        for info in [None, Some(json!({"name": text}))] {
+            let raw = info.as_ref().map(Value::to_string);
+            let member = Member { connection: "0-1f", user: text, info: raw.as_deref().map(str::as_bytes) };
+            let event = |kind: &str| {
+                with(
+                    json!({"type": kind, "channel": text, "user": text, "connection": "0-1f"}),
+                    "info",
+                    &info,
+                )
+            };
+            assert_eq!(written(|out| native::member_joined(out, text, member)), event("member_joined"));
+            assert_eq!(written(|out| native::member_left(out, text, member)), event("member_left"));
+        }
+    }
+}
+
+#[test]
 fn events_with_data_are_as_long_as_foretold() {
     let data = br#"{ "a": [1.0, "\u00e9"] }"#;
     let value: Value = serde_json::from_slice(data).unwrap();
+    let tags = json!({"lang": "de", "a\"b": "\u{1f}"});
+    let tags_raw = tags.to_string();
     for channel in NASTY {
         for from in NASTY {
-            for offset in [0, 9, 10, 12_345, u64::MAX] {
-                let mut out = b"header".to_vec();
-                native::message(&mut out, channel, offset, data, from);
-                assert_eq!(out.len() - 6, native::message_len(channel, offset, data, from));
-                let expected = json!({"type": "message", "channel": channel, "offset": offset, "data": value, "from": from});
-                assert_eq!(serde_json::from_slice::<Value>(&out[6..]).unwrap(), expected);
+            for (tags_raw, tags) in [(None, None), (Some(tags_raw.as_bytes()), Some(tags.clone()))] {
+                for offset in [0, 1, 9, 10, 12_345, u64::MAX] {
+                    let mut out = b"header".to_vec();
+                    native::message(&mut out, channel, offset, data, from, tags_raw);
+                    assert_eq!(out.len() - 6, native::message_len(channel, offset, data, from, tags_raw));
+                    let offset = Some(offset).filter(|offset| *offset != 0).map(Value::from);
+                    let expected =
+                        json!({"type": "message", "channel": channel, "data": value, "from": from});
+                    let expected = with(with(expected, "offset", &offset), "tags", &tags);
+                    assert_eq!(serde_json::from_slice::<Value>(&out[6..]).unwrap(), expected);
+                }
+                let mut out = Vec::new();
+                native::broadcast(&mut out, data, from, tags_raw);
+                assert_eq!(out.len(), native::broadcast_len(data, from, tags_raw));
+                let expected = json!({"type": "broadcast", "data": value, "from": from});
+                assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), with(expected, "tags", &tags));
+                out.clear();
+                native::user_message(&mut out, data, from, tags_raw);
+                assert_eq!(out.len(), native::user_message_len(data, from, tags_raw));
+                let expected = json!({"type": "user_message", "data": value, "from": from});
+                assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), with(expected, "tags", &tags));
             }
-            let mut out = Vec::new();
-            native::broadcast(&mut out, data, from);
-            assert_eq!(out.len(), native::broadcast_len(data, from));
-            let expected = json!({"type": "broadcast", "data": value, "from": from});
-            assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
-            out.clear();
-            native::user_message(&mut out, data, from);
-            assert_eq!(out.len(), native::user_message_len(data, from));
-            let expected = json!({"type": "user_message", "data": value, "from": from});
-            assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
         }
     }
+}
+
+/// The object with one field more, if there is a value for it.
+fn with(mut object: Value, field: &str, value: &Option<Value>) -> Value {
+    if let Some(value) = value {
+        object[field] = value.clone();
+    }
+    object
 }
 
 fn written(encode: impl FnOnce(&mut Vec<u8>)) -> Value {

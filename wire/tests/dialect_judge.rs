@@ -3,11 +3,14 @@
 
 #![expect(clippy::unwrap_used)]
 
+mod random_json;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use highper_wire::dialect::native::{self, Command};
+use highper_wire::dialect::native::{self, Command, Since};
 use highper_wire::dialect::scan::{self, DEPTH_MAX, Fault, Member, Members, ScanError};
+use random_json::{Random, write_object, write_value};
 use serde_json::value::RawValue;
 
 const SEED: u64 = 0x5eed_0001;
@@ -80,16 +83,31 @@ fn members_of_random_objects_are_those_of_the_judge() {
 
 #[test]
 fn random_requests_are_read_as_the_judge_reads_them() {
-    const TYPES: [&str; 8] =
-        ["join", "leave", "publish", "broadcast", "to_users", "ping", "pin\\u0067", "none"];
+    const TYPES: [&str; 11] = [
+        "join",
+        "leave",
+        "publish",
+        "broadcast",
+        "to_users",
+        "history",
+        "presence",
+        "presence_stats",
+        "ping",
+        "pin\\u0067",
+        "none",
+    ];
     let mut random = Random(SEED);
-    let (mut good, mut bad) = (0, 0);
+    let (mut good, mut bad, mut with_since) = (0, 0, 0);
     for _ in 0..TEXTS {
-        let mut members = vec![format!("\"type\":\"{}\"", TYPES[random.below(8)])];
-        for name in ["id", "channel", "data", "users", "other", "ch\\u0061nnel"] {
+        let mut members = vec![format!("\"type\":\"{}\"", TYPES[random.below(TYPES.len())])];
+        for name in ["id", "channel", "data", "users", "since", "limit", "reverse", "other", "ch\\u0061nnel"]
+        {
             let value = match random.below(8) {
                 0 => continue,
                 1..4 if name == "users" => r#"[ "ann", "\u0062ob" ]"#.to_owned(),
+                1..6 if name == "since" => random_since(&mut random),
+                1..6 if name == "limit" => ["0", "7", "1000", "1001", "1.0"][random.below(5)].to_owned(),
+                1..6 if name == "reverse" => ["true", "false"][random.below(2)].to_owned(),
                 1..4 => r#""caf\u0065""#.to_owned(),
                 _ => {
                     let mut value = String::new();
@@ -110,11 +128,16 @@ fn random_requests_are_read_as_the_judge_reads_them() {
             Ok(request) => {
                 assert_same_request(&request, &text);
                 good += 1;
+                let (Command::Join { since, .. } | Command::History { since, .. }) = request.command else {
+                    continue;
+                };
+                with_since += u32::from(since.is_some());
             }
             Err(_) => bad += 1,
         }
     }
-    assert!(good > 5_000 && bad > 5_000, "vacuous: {good} good, {bad} bad");
+    let counts = format!("{good} good, {bad} bad, {with_since} with since");
+    assert!(good > 5_000 && bad > 5_000 && with_since > 500, "vacuous: {counts}");
 }
 
 #[test]
@@ -206,15 +229,39 @@ fn is_request(text: &str) -> bool {
     let channel = string("channel").as_ref().is_some_and(printable);
     let data = judged.contains_key("data");
     let users = strings("users").is_some_and(|users| !users.is_empty() && !users.contains(&String::new()));
+    let since = judged.get("since").is_none_or(|since| judged_since(since).is_some());
+    let number = |name: &str| judged.get(name).map(|limit| serde_json::from_str::<u64>(limit.get()).ok());
+    let limit = number("limit").is_none_or(|limit| limit.is_some_and(|limit| limit <= 1000));
+    let reverse = judged.get("reverse").is_none_or(|raw| serde_json::from_str::<bool>(raw.get()).is_ok());
     let command = match string("type").as_deref() {
-        Some("join" | "leave") => channel,
+        Some("join") => channel && since,
+        Some("history") => channel && since && limit && reverse,
+        Some("leave" | "presence" | "presence_stats") => channel,
         Some("publish") => channel && data,
         Some("broadcast") => data,
         Some("to_users") => users && data,
         Some("ping") => true,
         Some(_) | None => false,
     };
-    command && id_is_good && ["type", "id", "channel", "data", "users"].into_iter().all(once)
+    let fields = ["type", "id", "channel", "data", "users", "since", "limit", "reverse"];
+    command && id_is_good && fields.into_iter().all(once)
+}
+
+/// What `since` says, if it is one.
+fn judged_since(raw: &RawValue) -> Option<Since> {
+    let members = members_of(raw.get()).ok()?;
+    let once = |name: &str| {
+        members.iter().filter(|member| member.key.string().as_deref() == Some(name)).count() == 1
+    };
+    let judged: Judged<'_> = serde_json::from_str(raw.get()).ok()?;
+    let epoch: String = serde_json::from_str(judged.get("epoch")?.get()).ok()?;
+    // serde_json reads -0 as a whole number too.
+    let offset = judged.get("offset")?.get();
+    let offset = serde_json::from_str(offset).ok().filter(|_| !offset.starts_with('-'))?;
+    let is_ours =
+        !epoch.is_empty() && epoch.len() <= 16 && epoch.chars().all(|digit| digit.is_ascii_hexdigit());
+    let number = if is_ours { u64::from_str_radix(&epoch, 16).unwrap() } else { u64::MAX };
+    (epoch.len() <= 64 && once("epoch") && once("offset")).then_some(Since { epoch: number, offset })
 }
 
 fn assert_same_request(request: &native::Request<'_>, text: &str) {
@@ -224,7 +271,19 @@ fn assert_same_request(request: &native::Request<'_>, text: &str) {
     let id = field("id").filter(|id| *id != "null");
     assert_eq!(request.id, id.map(str::as_bytes), "{text}");
     let (kind, channel, data) = match &request.command {
-        Command::Join { channel } => ("join", Some(channel), None),
+        Command::Join { channel, since } => {
+            assert_eq!(*since, judged.get("since").and_then(|raw| judged_since(raw)), "{text}");
+            ("join", Some(channel), None)
+        }
+        Command::History { channel, limit, since, reverse } => {
+            assert_eq!(*since, judged.get("since").and_then(|raw| judged_since(raw)), "{text}");
+            let told: Option<usize> = field("limit").map(|raw| serde_json::from_str(raw).unwrap());
+            assert_eq!(*limit, told.unwrap_or(100), "{text}");
+            assert_eq!(*reverse, field("reverse") == Some("true"), "{text}");
+            ("history", Some(channel), None)
+        }
+        Command::Presence { channel } => ("presence", Some(channel), None),
+        Command::PresenceStats { channel } => ("presence_stats", Some(channel), None),
         Command::Leave { channel } => ("leave", Some(channel), None),
         Command::Publish { channel, data } => ("publish", Some(channel), Some(*data)),
         Command::Broadcast { data } => ("broadcast", None, Some(*data)),
@@ -355,96 +414,20 @@ fn mutate(random: &mut Random, text: &mut Vec<u8>) {
     }
 }
 
-fn write_value(random: &mut Random, text: &mut String, levels: usize) {
-    match random.below(if levels == 0 { 4 } else { 6 }) {
-        0 => text.push_str(["true", "false", "null"][random.below(3)]),
-        1 => write_number(random, text),
-        2 | 3 => write_string(random, text),
-        4 => {
-            text.push('[');
-            for at in 0..random.below(4) {
-                text.push_str(if at == 0 { "" } else { "," });
-                write_space(random, text);
-                write_value(random, text, levels - 1);
-                write_space(random, text);
-            }
-            write_space(random, text);
-            text.push(']');
+fn random_since(random: &mut Random) -> String {
+    let mut members: Vec<String> = Vec::new();
+    for name in ["epoch", "offset", "other", "\\u0065poch"] {
+        let value = match random.below(24) {
+            0 => continue,
+            1 => r#""caf\u0065""#.to_owned(),
+            2 => ["18446744073709551616", "-0", "1.0", "{}"][random.below(4)].to_owned(),
+            _ if name == "offset" => ["0", "41", "18446744073709551615"][random.below(3)].to_owned(),
+            _ => ["\"\"", "\"0004f21c\"", "\"+1\"", "\"00000000000000001\""][random.below(4)].to_owned(),
+        };
+        // One in four gives the epoch by another spelling, mostly twice.
+        if name != "\\u0065poch" || random.below(4) == 0 {
+            members.insert(random.below(members.len() + 1), format!(" \"{name}\":{value}"));
         }
-        _ => write_object(random, text, levels - 1),
     }
-}
-
-fn write_object(random: &mut Random, text: &mut String, levels: usize) {
-    text.push('{');
-    for at in 0..random.below(5) {
-        text.push_str(if at == 0 { "" } else { "," });
-        write_space(random, text);
-        write_string(random, text);
-        write_space(random, text);
-        text.push(':');
-        write_space(random, text);
-        write_value(random, text, levels);
-        write_space(random, text);
-    }
-    write_space(random, text);
-    text.push('}');
-}
-
-fn write_number(random: &mut Random, text: &mut String) {
-    text.push_str(["", "-"][random.below(2)]);
-    text.push_str(["0", "7", "10", "9007199254740993", "123456789012345678901234567890"][random.below(5)]);
-    text.push_str(["", ".0", ".50", ".000000000000000000000001"][random.below(4)]);
-    text.push_str(["", "e0", "E+10", "e-007", "e2"][random.below(5)]);
-}
-
-fn write_string(random: &mut Random, text: &mut String) {
-    const PIECES: [&str; 20] = [
-        "a",
-        "b",
-        "type",
-        "id",
-        "0123456789abcdef",
-        "{",
-        "]",
-        ",",
-        ":",
-        " ",
-        "é",
-        "😀",
-        "\u{7f}",
-        "\\\"",
-        "\\\\",
-        "\\/",
-        "\\n",
-        "\\u0041",
-        "\\ud83d\\uDE00",
-        "\\u0000",
-    ];
-    text.push('"');
-    for _ in 0..random.below(6) {
-        text.push_str(PIECES[random.below(PIECES.len())]);
-    }
-    text.push('"');
-}
-
-fn write_space(random: &mut Random, text: &mut String) {
-    text.push_str(["", "", "", "", " ", "\n", "\t\r", "    "][random.below(8)]);
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
+    format!("{{{}}}", members.join(","))
 }

@@ -3,16 +3,20 @@
 
 #![expect(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use highper_wire::dialect::ErrorCode;
-use highper_wire::dialect::native::{self, BadRequest, Command, Request};
+use highper_wire::dialect::native::{self, BadRequest, Command, Member, PresenceStats, Request, Since};
 
 const TRANSCRIPT: &str = include_str!("transcripts/native.txt");
 const CHANNELS_MAX: usize = 2;
 const DATA_LEN_MAX: usize = 64;
-const EPOCH: &str = "e1";
+/// Publications a channel keeps.
+const HISTORY_SIZE: usize = 4;
+/// The channel for which history and presence are switched off.
+const PLAIN: &str = "plain";
+const EPOCH: u32 = 0x4f21c;
 const NAME: &str = "0-1f";
 const USER: &str = "ann";
 
@@ -37,7 +41,7 @@ fn the_server_answers_as_the_transcript_says() {
         assert_eq!(model.take_said(), expected, "line {}: {line}", at + 1);
         exchanges += 1;
     }
-    assert!(exchanges > 60, "only {exchanges} exchanges were replayed");
+    assert!(exchanges > 100, "only {exchanges} exchanges were replayed");
 }
 
 #[test]
@@ -47,7 +51,9 @@ fn the_transcript_shows_every_command_event_and_error_code() {
         let objects = texts.filter_map(|text| serde_json::from_str::<serde_json::Value>(text).ok());
         objects.filter_map(|object| Some(object.get(field)?.as_str()?.to_owned())).collect()
     };
-    for command in ["join", "leave", "publish", "broadcast", "to_users", "ping"] {
+    for command in
+        ["join", "leave", "publish", "broadcast", "to_users", "history", "presence", "presence_stats", "ping"]
+    {
         assert!(shown("> ", "type").contains(command), "{command}");
     }
     let events: BTreeSet<_> = [
@@ -57,6 +63,11 @@ fn the_transcript_shows_every_command_event_and_error_code() {
         "message",
         "broadcast",
         "user_message",
+        "history",
+        "presence",
+        "presence_stats",
+        "member_joined",
+        "member_left",
         "ack",
         "pong",
         "gap",
@@ -78,10 +89,23 @@ struct Model {
     said: Vec<Vec<u8>>,
     joined: BTreeSet<String>,
     offsets: BTreeMap<String, u64>,
+    history: BTreeMap<String, VecDeque<Publication>>,
+    /// For each connection its user and what it brought.
+    present: BTreeMap<String, (String, Option<String>)>,
     may_broadcast: bool,
     /// The next publication meets this.
     trouble: Option<ErrorCode>,
 }
+
+#[derive(Clone)]
+struct Publication {
+    offset: u64,
+    data: Vec<u8>,
+    from: String,
+    tags: Option<Vec<u8>>,
+}
+
+type Refusal = (ErrorCode, &'static str);
 
 impl Model {
     fn on_text(&mut self, text: &[u8]) {
@@ -97,41 +121,42 @@ impl Model {
         }
     }
 
-    fn on_request(&mut self, request: Request<'_>) -> Result<(), (ErrorCode, &'static str)> {
+    fn on_request(&mut self, request: Request<'_>) -> Result<(), Refusal> {
         let id = request.id;
         let mut offset = None;
         match request.command {
-            Command::Ping => {
-                self.say(|out| native::pong(out, id));
-                return Ok(());
-            }
-            Command::Join { channel } => {
-                if self.joined.len() == CHANNELS_MAX && !self.joined.contains(&*channel) {
-                    return Err((ErrorCode::TooManyChannels, "a connection may join 2 channels"));
-                }
-                self.joined.insert(channel.to_string());
-                let offset = *self.offsets.entry(channel.to_string()).or_default();
-                self.say(|out| native::joined(out, &channel, EPOCH, offset, id));
-                return Ok(());
-            }
+            Command::Ping => return self.answer(|out| native::pong(out, id)),
+            Command::Join { channel, since } => return self.join(&channel, since, id),
             Command::Leave { channel } => {
                 if !self.joined.remove(&*channel) {
                     return Err((ErrorCode::NotJoined, "the connection is not in this channel"));
                 }
-                self.say(|out| native::left(out, &channel, id));
-                return Ok(());
+                return self.answer(|out| native::left(out, &channel, id));
             }
-            Command::Publish { channel, data } => offset = Some(self.publish(&channel, data, NAME)?),
+            Command::History { channel, limit, since, reverse } => {
+                return self.tell_history(&channel, limit, since, reverse, id);
+            }
+            Command::Presence { channel } | Command::PresenceStats { channel } if channel == PLAIN => {
+                return Err((ErrorCode::NotAvailable, "presence is off for this channel"));
+            }
+            Command::Presence { channel } => return self.tell_presence(&channel, id),
+            Command::PresenceStats { channel } => {
+                let users: BTreeSet<_> = self.present.values().map(|(user, _)| user).collect();
+                let stats =
+                    PresenceStats { connections: self.present.len() as u64, users: users.len() as u64 };
+                return self.answer(|out| native::presence_stats(out, &channel, stats, id));
+            }
+            Command::Publish { channel, data } => offset = Some(self.publish(&channel, data, NAME, None)?),
             Command::Broadcast { .. } if !self.may_broadcast => {
                 return Err((ErrorCode::Forbidden, "broadcast is switched off"));
             }
-            Command::Broadcast { data } => self.say(|out| native::broadcast(out, data, NAME)),
+            Command::Broadcast { data } => self.say(|out| native::broadcast(out, data, NAME, None)),
             Command::ToUsers { .. } if !self.may_broadcast => {
                 return Err((ErrorCode::Forbidden, "to_users is switched off"));
             }
             Command::ToUsers { mut users, data } => {
                 if users.any(|user| user == USER) {
-                    self.say(|out| native::user_message(out, data, NAME));
+                    self.say(|out| native::user_message(out, data, NAME, None));
                 }
             }
         }
@@ -141,7 +166,77 @@ impl Model {
         Ok(())
     }
 
-    fn publish(&mut self, channel: &str, data: &[u8], from: &str) -> Result<u64, (ErrorCode, &'static str)> {
+    fn join(&mut self, channel: &str, since: Option<Since>, id: Option<&[u8]>) -> Result<(), Refusal> {
+        if self.joined.len() == CHANNELS_MAX && !self.joined.contains(channel) {
+            return Err((ErrorCode::TooManyChannels, "a connection may join 2 channels"));
+        }
+        self.joined.insert(channel.to_owned());
+        let offset = *self.offsets.entry(channel.to_owned()).or_default();
+        let kept = self.history.get(channel).into_iter().flatten().cloned();
+        let missed = since.map(|since| {
+            let missed: Vec<_> = kept.filter(|kept| kept.offset > since.offset).collect();
+            let is_ours = since.epoch == u64::from(EPOCH);
+            (is_ours && since.offset + missed.len() as u64 == offset).then_some(missed)
+        });
+        let recovered = missed.as_ref().map(Option::is_some);
+        self.say(|out| native::joined(out, channel, EPOCH, offset, recovered, id));
+        for Publication { offset, data, from, tags } in missed.flatten().into_iter().flatten() {
+            self.say(|out| native::message(out, channel, offset, &data, &from, tags.as_deref()));
+        }
+        Ok(())
+    }
+
+    fn tell_history(
+        &mut self,
+        channel: &str,
+        limit: usize,
+        since: Option<Since>,
+        reverse: bool,
+        id: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        if channel == PLAIN {
+            return Err((ErrorCode::NotAvailable, "history is off for this channel"));
+        }
+        let is_wanted = |kept: &Publication| match since {
+            None => true,
+            Some(since) if since.epoch != u64::from(EPOCH) => false,
+            Some(since) if reverse => kept.offset < since.offset,
+            Some(since) => kept.offset > since.offset,
+        };
+        let mut wanted: Vec<_> = self.history.get(channel).into_iter().flatten().cloned().collect();
+        wanted.retain(is_wanted);
+        if reverse {
+            wanted.reverse();
+        }
+        let offset = self.offsets.get(channel).copied().unwrap_or_default();
+        self.answer(|out| {
+            native::history_begin(out, channel, EPOCH, offset);
+            for (at, publication) in wanted.iter().take(limit).enumerate() {
+                let Publication { offset, data, from, tags } = publication;
+                native::history_item(out, at == 0, *offset, data, from, tags.as_deref());
+            }
+            native::history_end(out, id);
+        })
+    }
+
+    fn tell_presence(&mut self, channel: &str, id: Option<&[u8]>) -> Result<(), Refusal> {
+        let present = self.present.clone();
+        self.answer(|out| {
+            native::presence_begin(out, channel);
+            for (at, (connection, (user, info))) in present.iter().enumerate() {
+                native::presence_item(out, at == 0, member(connection, user, info.as_deref()));
+            }
+            native::presence_end(out, id);
+        })
+    }
+
+    fn publish(
+        &mut self,
+        channel: &str,
+        data: &[u8],
+        from: &str,
+        tags: Option<&[u8]>,
+    ) -> Result<u64, Refusal> {
         match self.trouble.take() {
             Some(code @ ErrorCode::TryAgain) => return Err((code, "the server is busy")),
             Some(code @ ErrorCode::RateLimited) => return Err((code, "too many messages")),
@@ -154,8 +249,16 @@ impl Model {
         let last = self.offsets.entry(channel.to_owned()).or_default();
         *last += 1;
         let offset = *last;
+        if channel != PLAIN {
+            let kept = self.history.entry(channel.to_owned()).or_default();
+            let tags = tags.map(<[u8]>::to_vec);
+            kept.push_back(Publication { offset, data: data.to_vec(), from: from.to_owned(), tags });
+            if kept.len() > HISTORY_SIZE {
+                kept.pop_front();
+            }
+        }
         if self.joined.contains(channel) {
-            self.say(|out| native::message(out, channel, offset, data, from));
+            self.say(|out| native::message(out, channel, offset, data, from, tags));
         }
         Ok(offset)
     }
@@ -168,7 +271,30 @@ impl Model {
             }
             ["publish", channel, ref data @ .., "from", from] => {
                 let from = from.trim_start_matches('-');
-                self.publish(channel, data.join(" ").as_bytes(), from).unwrap();
+                self.publish(channel, data.join(" ").as_bytes(), from, None).unwrap();
+            }
+            ["publish", channel, data, "tagged", tags] => {
+                self.publish(channel, data.as_bytes(), "", Some(tags.as_bytes())).unwrap();
+            }
+            ["pass", channel, ref data @ ..] => {
+                let data = data.join(" ");
+                self.say(|out| native::message(out, channel, 0, data.as_bytes(), "", None));
+            }
+            ["come", channel, user, connection, ref info @ ..] => {
+                let info = info.first().map(|info| (*info).to_owned());
+                self.say(|out| {
+                    native::member_joined(out, channel, member(connection, user, info.as_deref()));
+                });
+                self.present.insert(connection.to_owned(), (user.to_owned(), info));
+            }
+            ["open", user, connection] => {
+                self.present.insert(connection.to_owned(), (user.trim_start_matches('-').to_owned(), None));
+            }
+            ["go", channel, connection] => {
+                let (user, info) = self.present.remove(connection).unwrap();
+                self.say(|out| {
+                    native::member_left(out, channel, member(connection, &user, info.as_deref()));
+                });
             }
             ["lose", channel, count] => {
                 let last = self.offsets.get_mut(channel).unwrap();
@@ -176,8 +302,14 @@ impl Model {
                 let offset = *last;
                 self.say(|out| native::gap(out, channel, EPOCH, offset));
             }
+            ["to-all", data, "tagged", tags] => {
+                self.say(|out| native::broadcast(out, data.as_bytes(), "", Some(tags.as_bytes())));
+            }
             ["to-all", ref data @ ..] => {
-                self.say(|out| native::broadcast(out, data.join(" ").as_bytes(), ""));
+                self.say(|out| native::broadcast(out, data.join(" ").as_bytes(), "", None));
+            }
+            ["to-user", data, "tagged", tags] => {
+                self.say(|out| native::user_message(out, data.as_bytes(), "", Some(tags.as_bytes())));
             }
             ["evict", channel] => {
                 assert!(self.joined.remove(channel));
@@ -195,6 +327,12 @@ impl Model {
         }
     }
 
+    /// The answer of a command that is never acknowledged.
+    fn answer(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), Refusal> {
+        self.say(encode);
+        Ok(())
+    }
+
     fn say(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         let mut out = Vec::new();
         encode(&mut out);
@@ -204,4 +342,8 @@ impl Model {
     fn take_said(&mut self) -> Vec<String> {
         self.said.drain(..).map(|text| String::from_utf8(text).unwrap()).collect()
     }
+}
+
+fn member<'a>(connection: &'a str, user: &'a str, info: Option<&'a str>) -> Member<'a> {
+    Member { connection, user, info: info.map(str::as_bytes) }
 }

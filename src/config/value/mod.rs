@@ -14,7 +14,7 @@ pub(super) use secret::HIDDEN;
 pub use secret::Secret;
 pub use words::{
     Alpn, AppEnv, AuthDriver, BroadcastDriver, CompressionAlgorithm, CongestionControl, CpuPolicy,
-    DriverKind, JwtAlgorithm, LogLevel, OtlpProtocol, Reliability, TracesExporter,
+    DriverKind, JwtAlgorithm, LogLevel, OtlpProtocol, Reliability, SlowConsumer, TracesExporter, Transport,
 };
 
 use std::fmt;

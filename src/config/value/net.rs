@@ -76,6 +76,19 @@ impl Cidr {
 }
 
 impl OriginPattern {
+    /// Whether it allows what a browser sent as `Origin`: scheme, host and port, byte by byte; `*.` stands for one
+    /// label or more.
+    pub fn matches(&self, origin: &str) -> bool {
+        let Some((scheme, rest)) = self.0.split_once("://*.") else {
+            return self.is_any() || *self.0 == *origin;
+        };
+        let host = origin.strip_prefix(scheme).and_then(|origin| origin.strip_prefix("://"));
+        let labels =
+            host.and_then(|host| host.strip_suffix(rest)).and_then(|labels| labels.strip_suffix('.'));
+        let is_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+        labels.is_some_and(|labels| !labels.is_empty() && labels.bytes().all(is_label))
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -128,6 +128,24 @@ words! {
         Trace = "trace",
     }
 
+    /// What a channel can be reached by.
+    Transport {
+        /// WebSocket.
+        WebSocket = "websocket" | "ws",
+        /// Server-Sent Events.
+        Sse = "sse",
+        /// The server API over HTTP.
+        Api = "api",
+    }
+
+    /// What happens when a subscriber's outbox is full.
+    SlowConsumer {
+        /// Its connection is closed; it comes back and recovers.
+        Disconnect = "disconnect",
+        /// The publication is dropped for this subscriber, which is told of a gap.
+        Drop = "drop",
+    }
+
     /// Compression of HTTP responses.
     CompressionAlgorithm {
         /// RFC 1952.

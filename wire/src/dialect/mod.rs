@@ -42,6 +42,8 @@ pub enum ErrorCode {
     TooManyChannels,
     /// The command is switched off, or the connection has no permission for it.
     Forbidden,
+    /// The channel has no history, or no presence: it is switched off for it.
+    NotAvailable,
     /// The connection sends more messages than its rate allows; this one was dropped.
     RateLimited,
     /// A queue inside the server is full and nothing was done: send the same again, later.
@@ -54,7 +56,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadJson,
         Self::TooDeep,
         Self::BadRequest,
@@ -63,6 +65,7 @@ impl ErrorCode {
         Self::NotJoined,
         Self::TooManyChannels,
         Self::Forbidden,
+        Self::NotAvailable,
         Self::RateLimited,
         Self::TryAgain,
         Self::TooLarge,
@@ -80,6 +83,7 @@ impl ErrorCode {
             Self::NotJoined => "not_joined",
             Self::TooManyChannels => "too_many_channels",
             Self::Forbidden => "forbidden",
+            Self::NotAvailable => "not_available",
             Self::RateLimited => "rate_limited",
             Self::TryAgain => "try_again",
             Self::TooLarge => "too_large",
@@ -98,6 +102,7 @@ impl ErrorCode {
             | Self::NotJoined
             | Self::TooManyChannels
             | Self::Forbidden
+            | Self::NotAvailable
             | Self::RateLimited
             | Self::TryAgain
             | Self::TooLarge

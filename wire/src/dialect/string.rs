@@ -49,6 +49,9 @@ pub fn number_len(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
+/// The digits of hexadecimal numbers, lower case.
+pub(super) const HEX: &[u8; 16] = b"0123456789abcdef";
+
 const NUMBER_LEN_MAX: usize = 20;
 
 /// One vector of the kind that every 64-bit processor has.
@@ -58,7 +61,6 @@ const STRETCH_LEN: usize = 64;
 
 #[cold]
 fn write_escape(out: &mut Vec<u8>, byte: u8) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     match short_escape(byte) {
         Some(letter) => out.extend_from_slice(&[b'\\', letter]),
         None => {

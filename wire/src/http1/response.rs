@@ -138,6 +138,11 @@ macro_rules! statuses {
                 self as u16
             }
 
+            /// The status of these digits, if it is one of ours.
+            pub fn from_code(code: u16) -> Option<Self> {
+                Self::ALL.iter().copied().find(|status| status.code() == code)
+            }
+
             /// The reason phrase.
             pub fn reason(self) -> &'static str {
                 match self {

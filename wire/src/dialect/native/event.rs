@@ -1,13 +1,35 @@
 //! What the server tells a client of the native dialect: each function appends one JSON text to `out`, unframed.
-//! Never checks: `data` must be one JSON value and `id` one JSON string or number, as [`super::parse`] gives them.
-//! Other text may be anything, it is escaped.
+//! Never checks: `data` and `info` must be one JSON value, `tags` one JSON object and `id` one JSON string or number, as
+//! [`super::parse`] gives them. Other text may be anything, it is escaped.
 //!
 //! The events that carry data know their length beforehand (`*_len`), so a caller can write a frame header first.
+//! Answers of many parts (`history`, `presence`) are written as `*_begin`, any number of `*_item`, `*_end`; the caller
+//! bounds how many.
 
 use std::time::Duration;
 
 use crate::dialect::ErrorCode;
-use crate::dialect::string::{number_len, string_len, write_number, write_string};
+use crate::dialect::string::{HEX, number_len, string_len, write_number, write_string};
+
+/// One connection in a channel's presence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// The connection's name.
+    pub connection: &'a str,
+    /// Its user; empty if it has none.
+    pub user: &'a str,
+    /// What the connection brought along, one JSON value.
+    pub info: Option<&'a [u8]>,
+}
+
+/// How many are in a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceStats {
+    /// Connections.
+    pub connections: u64,
+    /// Different users of those connections.
+    pub users: u64,
+}
 
 /// The first event of a connection: its name, the shard that serves it, and how often the server pings.
 pub fn welcome(out: &mut Vec<u8>, connection: &str, shard: u16, heartbeat_secs: u32) {
@@ -20,10 +42,22 @@ pub fn welcome(out: &mut Vec<u8>, connection: &str, shard: u16, heartbeat_secs: 
     out.push(b'}');
 }
 
-/// The connection is in `channel`; what it will receive comes after `offset` of `epoch`.
-pub fn joined(out: &mut Vec<u8>, channel: &str, epoch: &str, offset: u64, id: Option<&[u8]>) {
+/// The connection is in `channel`; what is published from now on comes after `offset` of `epoch`. `recovered` answers
+/// the `since` of the join, and is `None` without one: `Some(true)` promises every publication after it up to `offset`
+/// as [`message`] events, next; `Some(false)` says that they are lost for this connection.
+pub fn joined(
+    out: &mut Vec<u8>,
+    channel: &str,
+    epoch: u32,
+    offset: u64,
+    recovered: Option<bool>,
+    id: Option<&[u8]>,
+) {
     out.extend_from_slice(br#"{"type":"joined","channel":"#);
     place(out, channel, epoch, offset);
+    if let Some(recovered) = recovered {
+        out.extend_from_slice(if recovered { br#","recovered":true"# } else { br#","recovered":false"# });
+    }
     end(out, id);
 }
 
@@ -34,43 +68,122 @@ pub fn left(out: &mut Vec<u8>, channel: &str, id: Option<&[u8]>) {
     end(out, id);
 }
 
-/// A publication in `channel`. `from` is the publisher's connection, empty if the server published.
-pub fn message(out: &mut Vec<u8>, channel: &str, offset: u64, data: &[u8], from: &str) {
-    out.reserve(MESSAGE_FIXED_LEN + NUMBER_ROOM + channel.len() + data.len() + from.len());
+/// A publication in `channel`. `offset` 0 means that it is not numbered, and is left out. `from` is the publisher's
+/// connection, empty if the server published.
+pub fn message(out: &mut Vec<u8>, channel: &str, offset: u64, data: &[u8], from: &str, tags: Option<&[u8]>) {
+    out.reserve(MESSAGE_FIXED_LEN + NUMBER_ROOM + channel.len() + data.len() + from.len() + tags_len(tags));
     out.extend_from_slice(MESSAGE);
     write_string(out, channel);
-    out.extend_from_slice(OFFSET);
-    write_number(out, offset);
-    data_from(out, data, from);
+    if offset != 0 {
+        out.extend_from_slice(OFFSET);
+        write_number(out, offset);
+    }
+    data_from(out, data, from, tags);
 }
 
 /// Bytes that [`message`] appends for the same arguments.
-pub fn message_len(channel: &str, offset: u64, data: &[u8], from: &str) -> usize {
-    MESSAGE_FIXED_LEN + string_len(channel) + number_len(offset) + data.len() + string_len(from)
+pub fn message_len(channel: &str, offset: u64, data: &[u8], from: &str, tags: Option<&[u8]>) -> usize {
+    let numbered = if offset == 0 { 0 } else { OFFSET.len() + number_len(offset) };
+    MESSAGE.len() + string_len(channel) + numbered + data_from_len(data, from, tags)
 }
 
 /// Something sent to every connection.
-pub fn broadcast(out: &mut Vec<u8>, data: &[u8], from: &str) {
-    out.reserve(BROADCAST.len() + FROM_FIXED_LEN + data.len() + from.len());
+pub fn broadcast(out: &mut Vec<u8>, data: &[u8], from: &str, tags: Option<&[u8]>) {
+    out.reserve(BROADCAST.len() + FROM_FIXED_LEN + data.len() + from.len() + tags_len(tags));
     out.extend_from_slice(BROADCAST);
-    data_from(out, data, from);
+    data_from(out, data, from, tags);
 }
 
 /// Bytes that [`broadcast`] appends for the same arguments.
-pub fn broadcast_len(data: &[u8], from: &str) -> usize {
-    BROADCAST.len() + FROM_FIXED_LEN + data.len() + string_len(from)
+pub fn broadcast_len(data: &[u8], from: &str, tags: Option<&[u8]>) -> usize {
+    BROADCAST.len() + data_from_len(data, from, tags)
 }
 
 /// Something sent to the user of this connection.
-pub fn user_message(out: &mut Vec<u8>, data: &[u8], from: &str) {
-    out.reserve(USER_MESSAGE.len() + FROM_FIXED_LEN + data.len() + from.len());
+pub fn user_message(out: &mut Vec<u8>, data: &[u8], from: &str, tags: Option<&[u8]>) {
+    out.reserve(USER_MESSAGE.len() + FROM_FIXED_LEN + data.len() + from.len() + tags_len(tags));
     out.extend_from_slice(USER_MESSAGE);
-    data_from(out, data, from);
+    data_from(out, data, from, tags);
 }
 
 /// Bytes that [`user_message`] appends for the same arguments.
-pub fn user_message_len(data: &[u8], from: &str) -> usize {
-    USER_MESSAGE.len() + FROM_FIXED_LEN + data.len() + string_len(from)
+pub fn user_message_len(data: &[u8], from: &str, tags: Option<&[u8]>) -> usize {
+    USER_MESSAGE.len() + data_from_len(data, from, tags)
+}
+
+/// Begins the answer to `history`: `channel` stands at `offset` of `epoch`.
+pub fn history_begin(out: &mut Vec<u8>, channel: &str, epoch: u32, offset: u64) {
+    out.extend_from_slice(br#"{"type":"history","channel":"#);
+    place(out, channel, epoch, offset);
+    out.extend_from_slice(br#","publications":["#);
+}
+
+/// One publication of the answer to `history`; `first` of them or a further one.
+pub fn history_item(
+    out: &mut Vec<u8>,
+    first: bool,
+    offset: u64,
+    data: &[u8],
+    from: &str,
+    tags: Option<&[u8]>,
+) {
+    out.extend_from_slice(if first { br#"{"offset":"# } else { br#",{"offset":"# });
+    write_number(out, offset);
+    data_from(out, data, from, tags);
+}
+
+/// Ends the answer to `history`.
+pub fn history_end(out: &mut Vec<u8>, id: Option<&[u8]>) {
+    out.push(b']');
+    end(out, id);
+}
+
+/// Begins the answer to `presence`.
+pub fn presence_begin(out: &mut Vec<u8>, channel: &str) {
+    out.extend_from_slice(br#"{"type":"presence","channel":"#);
+    write_string(out, channel);
+    out.extend_from_slice(br#","connections":{"#);
+}
+
+/// One connection of the answer to `presence`; `first` of them or a further one. None may come twice.
+pub fn presence_item(out: &mut Vec<u8>, first: bool, member: Member<'_>) {
+    if !first {
+        out.push(b',');
+    }
+    write_string(out, member.connection);
+    out.extend_from_slice(br#":{"user":"#);
+    write_string(out, member.user);
+    info(out, member.info);
+    out.push(b'}');
+}
+
+/// Ends the answer to `presence`.
+pub fn presence_end(out: &mut Vec<u8>, id: Option<&[u8]>) {
+    out.push(b'}');
+    end(out, id);
+}
+
+/// The answer to `presence_stats`.
+pub fn presence_stats(out: &mut Vec<u8>, channel: &str, stats: PresenceStats, id: Option<&[u8]>) {
+    out.extend_from_slice(br#"{"type":"presence_stats","channel":"#);
+    write_string(out, channel);
+    out.extend_from_slice(br#","connections":"#);
+    write_number(out, stats.connections);
+    out.extend_from_slice(br#","users":"#);
+    write_number(out, stats.users);
+    end(out, id);
+}
+
+/// A user came into `channel`: `member` is its first connection there.
+pub fn member_joined(out: &mut Vec<u8>, channel: &str, member: Member<'_>) {
+    out.extend_from_slice(br#"{"type":"member_joined","channel":"#);
+    member_of(out, channel, member);
+}
+
+/// A user is no longer in `channel`: `member` was its last connection there.
+pub fn member_left(out: &mut Vec<u8>, channel: &str, member: Member<'_>) {
+    out.extend_from_slice(br#"{"type":"member_left","channel":"#);
+    member_of(out, channel, member);
 }
 
 /// The command was carried out; a publication whose place is known stands at `offset`.
@@ -99,7 +212,7 @@ pub fn pong(out: &mut Vec<u8>, id: Option<&[u8]>) {
 }
 
 /// Publications up to `offset` of `epoch` were lost for this connection; what follows is complete again.
-pub fn gap(out: &mut Vec<u8>, channel: &str, epoch: &str, offset: u64) {
+pub fn gap(out: &mut Vec<u8>, channel: &str, epoch: u32, offset: u64) {
     out.extend_from_slice(br#"{"type":"gap","channel":"#);
     place(out, channel, epoch, offset);
     end(out, None);
@@ -119,20 +232,56 @@ pub fn closing(out: &mut Vec<u8>, code: u16, reason: &str, reconnect_after: Opti
     end(out, None);
 }
 
-fn place(out: &mut Vec<u8>, channel: &str, epoch: &str, offset: u64) {
+fn place(out: &mut Vec<u8>, channel: &str, epoch: u32, offset: u64) {
     write_string(out, channel);
-    out.extend_from_slice(br#","epoch":"#);
-    write_string(out, epoch);
-    out.extend_from_slice(OFFSET);
+    out.extend_from_slice(br#","epoch":""#);
+    write_epoch(out, epoch);
+    out.extend_from_slice(br#"","offset":"#);
     write_number(out, offset);
 }
 
-fn data_from(out: &mut Vec<u8>, data: &[u8], from: &str) {
+/// Eight hexadecimal digits: text, because a client only compares and repeats it.
+fn write_epoch(out: &mut Vec<u8>, epoch: u32) {
+    for nibble in (0..8).rev() {
+        out.push(HEX[(epoch >> (4 * nibble)) as usize & 15]);
+    }
+}
+
+fn data_from(out: &mut Vec<u8>, data: &[u8], from: &str, tags: Option<&[u8]>) {
     out.extend_from_slice(DATA);
     out.extend_from_slice(data);
     out.extend_from_slice(FROM);
     write_string(out, from);
+    if let Some(tags) = tags {
+        out.extend_from_slice(TAGS);
+        out.extend_from_slice(tags);
+    }
     out.push(b'}');
+}
+
+fn data_from_len(data: &[u8], from: &str, tags: Option<&[u8]>) -> usize {
+    FROM_FIXED_LEN + data.len() + string_len(from) + tags_len(tags)
+}
+
+fn tags_len(tags: Option<&[u8]>) -> usize {
+    tags.map_or(0, |tags| TAGS.len() + tags.len())
+}
+
+fn member_of(out: &mut Vec<u8>, channel: &str, member: Member<'_>) {
+    write_string(out, channel);
+    out.extend_from_slice(br#","user":"#);
+    write_string(out, member.user);
+    out.extend_from_slice(br#","connection":"#);
+    write_string(out, member.connection);
+    info(out, member.info);
+    out.push(b'}');
+}
+
+fn info(out: &mut Vec<u8>, info: Option<&[u8]>) {
+    if let Some(info) = info {
+        out.extend_from_slice(br#","info":"#);
+        out.extend_from_slice(info);
+    }
 }
 
 fn end(out: &mut Vec<u8>, id: Option<&[u8]>) {
@@ -149,6 +298,7 @@ const USER_MESSAGE: &[u8] = br#"{"type":"user_message""#;
 const OFFSET: &[u8] = br#","offset":"#;
 const DATA: &[u8] = br#","data":"#;
 const FROM: &[u8] = br#","from":"#;
+const TAGS: &[u8] = br#","tags":"#;
 const FROM_FIXED_LEN: usize = DATA.len() + FROM.len() + "}".len();
 const MESSAGE_FIXED_LEN: usize = MESSAGE.len() + OFFSET.len() + FROM_FIXED_LEN;
 /// An offset of twenty digits and the quotes of two strings.

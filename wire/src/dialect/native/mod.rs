@@ -8,11 +8,14 @@
 //! # What a client sends
 //! | `type` | fields | what it does | answer |
 //! |---|---|---|---|
-//! | `join` | `channel` | subscribes the connection; again is harmless | `joined` |
+//! | `join` | `channel`, optional `since` | subscribes the connection, and sends what it missed after `since`; again is harmless | `joined` |
 //! | `leave` | `channel` | ends the subscription | `left` |
 //! | `publish` | `channel`, `data` | sends `data` to all in the channel, the sender too if it joined; joining is not required | `ack` |
 //! | `broadcast` | `data` | sends `data` to every connection; off unless `REALTIME_CLIENT_BROADCAST=true` | `ack` |
 //! | `to_users` | `users`, `data` | sends `data` to every connection of 1 to 256 users; off as `broadcast` is | `ack` |
+//! | `history` | `channel`, optional `limit`, `since`, `reverse` | shows what the channel keeps | `history` |
+//! | `presence` | `channel` | shows who is in the channel | `presence` |
+//! | `presence_stats` | `channel` | shows how many are in the channel | `presence_stats` |
 //! | `ping` | | measures the way to the server and back | `pong` |
 //!
 //! ```json
@@ -22,15 +25,27 @@
 //! by 1 to 255 bytes. `data` is any JSON, `null` included; it may be left out nowhere. An `ack` is sent only for a
 //! command that has an `id`; errors are always sent. A command that is answered by an error has had no effect.
 //!
+//! `since` is a position the client has reached, as `joined`, `message`, `history` or `gap` told it:
+//! `{"epoch":"0004f21c","offset":41}`. `offset` is a whole number below 2^64 in digits alone, `epoch` a string of at most
+//! 64 bytes. An epoch that is not the channel's, of another server for example, is no error: what came after it cannot be
+//! recovered, and the answer says so. `limit` is 0 to 1000, 100 if left out; with 0 only the position is told. `history`
+//! goes from the oldest kept publication to the newest, with `"reverse":true` the other way round; with `since` it begins
+//! beside that position, which is not repeated: after it, or before it in reverse. None of these may be `null`.
+//!
 //! # What the server sends
 //! | `type` | fields | when |
 //! |---|---|---|
 //! | `welcome` | `connection`, `shard`, `heartbeat` | first, once: the connection's name, the shard that serves it, seconds between the server's pings |
-//! | `joined` | `channel`, `epoch`, `offset` | answer to `join`: publications after `offset` will come |
+//! | `joined` | `channel`, `epoch`, `offset` | answer to `join`: publications after `offset` will come; with `recovered` if it had `since` |
 //! | `left` | `channel` | answer to `leave`, or the server ended the subscription (then without `id`) |
-//! | `message` | `channel`, `offset`, `data`, `from` | a publication; offsets rise by one within an epoch |
-//! | `broadcast` | `data`, `from` | something sent to everyone |
-//! | `user_message` | `data`, `from` | something sent to this connection's user |
+//! | `message` | `channel`, `offset`, `data`, `from` | a publication; offsets rise by one within an epoch; without `offset` if it is not numbered, and with `tags` if it has some |
+//! | `broadcast` | `data`, `from` | something sent to everyone; with `tags` if it has some |
+//! | `user_message` | `data`, `from` | something sent to this connection's user; with `tags` if it has some |
+//! | `history` | `channel`, `epoch`, `offset`, `publications` | answer to `history`: the channel's position, and a list of `{offset, data, from}`, with `tags` where there are some |
+//! | `presence` | `channel`, `connections` | answer to `presence`: for each connection's name its `user`, and `info` if it brought some |
+//! | `presence_stats` | `channel`, `connections`, `users` | answer to `presence_stats`: how many connections, and of how many users |
+//! | `member_joined` | `channel`, `user`, `connection` | a user's first connection came into the channel; with `info` if it brought some; only where the channel is set so |
+//! | `member_left` | `channel`, `user`, `connection` | a user's last connection left the channel; `info` as above; only where the channel is set so |
 //! | `ack` | | the command was carried out; with `offset` where the publication's place is known |
 //! | `pong` | | answer to `ping` |
 //! | `gap` | `channel`, `epoch`, `offset` | publications up to `offset` were lost for this connection; what follows is complete again |
@@ -41,9 +56,20 @@
 //! {"type":"message","channel":"chat","offset":42,"data":{"text":"hi"},"from":"0-1f"}
 //! ```
 //! `data` is what the publisher sent, byte for byte: white space, escapes and digits are kept. `from` is the
-//! publisher's connection, or empty if the server itself published. `epoch` names a life of the channel's numbering:
-//! if it changes, offsets start anew. The fields of `message` come in this order and without white space between them.
-//! Clients ignore types and fields they do not know.
+//! publisher's connection, or empty if the server itself published; a `user` without a name is empty too. `tags` is an
+//! object that the publisher set by the server's interface, always last. `epoch` names a life of the channel's numbering,
+//! eight hexadecimal digits that a client compares and repeats: if it changes, offsets start anew. The fields of `message`
+//! come in this order and without white space between them. Clients ignore types and fields they do not know.
+//!
+//! # Coming back
+//! ```json
+//! {"type":"join","channel":"chat","since":{"epoch":"0004f21c","offset":41},"id":1}
+//! {"type":"joined","channel":"chat","epoch":"0004f21c","offset":43,"recovered":true,"id":1}
+//! ```
+//! After `"recovered":true` come the publications after `since` up to the `offset` of `joined`, as ordinary `message`
+//! events, then what is published from there on: nothing is missing, nothing comes twice. `"recovered":false` says that
+//! this cannot be done, because the channel does not keep that much or its epoch is another: the client has missed
+//! something, must get the state of things by another way, and goes on from the `epoch` and `offset` it was told.
 //!
 //! # Error codes
 //! The codes are stable; the message is English for the developer and may change.
@@ -58,6 +84,7 @@
 //! | `not_joined` | the connection is not in the channel it wants to leave, or left it before its join was carried out |
 //! | `too_many_channels` | the connection is in as many channels as one may join |
 //! | `forbidden` | the command is switched off, or the connection has no permission for it |
+//! | `not_available` | the channel has no history, or no presence: it is switched off for it |
 //! | `rate_limited` | the connection sends more messages than its rate allows; this one was dropped |
 //! | `try_again` | a queue inside the server is full and nothing was done: send the same again, later |
 //! | `too_large` | the data is larger than the channel accepts |
@@ -69,7 +96,11 @@ mod event;
 mod request;
 
 pub use event::{
-    ack, broadcast, broadcast_len, closing, error, gap, joined, left, message, message_len, pong,
-    user_message, user_message_len, welcome,
+    Member, PresenceStats, ack, broadcast, broadcast_len, closing, error, gap, history_begin, history_end,
+    history_item, joined, left, member_joined, member_left, message, message_len, pong, presence_begin,
+    presence_end, presence_item, presence_stats, user_message, user_message_len, welcome,
 };
-pub use request::{BadRequest, Command, ID_LEN_MAX, Request, USER_LEN_MAX, USERS_MAX, Users, parse};
+pub use request::{
+    BadRequest, Command, EPOCH_LEN_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, ID_LEN_MAX, Request, Since,
+    USER_LEN_MAX, USERS_MAX, Users, parse,
+};

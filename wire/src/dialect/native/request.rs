@@ -16,6 +16,15 @@ pub const USERS_MAX: usize = 256;
 /// Bytes of the longest user name, the same as of a channel's name: a user has a channel.
 pub const USER_LEN_MAX: usize = CHANNEL_LEN_MAX;
 
+/// Publications one `history` may ask for: the answer is one message, which an outbox has to take whole.
+pub const HISTORY_LIMIT_MAX: usize = 1000;
+
+/// Publications that `history` gives if it does not say how many.
+pub const HISTORY_LIMIT_DEFAULT: usize = 100;
+
+/// Bytes of the longest `epoch` in a `since`: room for those of other servers, which match nothing here.
+pub const EPOCH_LEN_MAX: usize = 64;
+
 /// One message of a client.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
@@ -29,8 +38,8 @@ pub struct Request<'a> {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields are the dialect's, documented in its table")]
 pub enum Command<'a> {
-    /// Subscribe the connection.
-    Join { channel: Cow<'a, str> },
+    /// Subscribe the connection, and send what it missed after `since`.
+    Join { channel: Cow<'a, str>, since: Option<Since> },
     /// End a subscription.
     Leave { channel: Cow<'a, str> },
     /// Send to all in a channel.
@@ -39,8 +48,24 @@ pub enum Command<'a> {
     Broadcast { data: &'a [u8] },
     /// Send to all connections of some users.
     ToUsers { users: Users<'a>, data: &'a [u8] },
+    /// Answer with what the channel keeps: at most `limit` publications, 0 to [`HISTORY_LIMIT_MAX`].
+    History { channel: Cow<'a, str>, limit: usize, since: Option<Since>, reverse: bool },
+    /// Answer with who is in the channel.
+    Presence { channel: Cow<'a, str> },
+    /// Answer with how many are in the channel.
+    PresenceStats { channel: Cow<'a, str> },
     /// Answer with `pong`.
     Ping,
+}
+
+/// A position in a channel that a client has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// Our epochs are below 2^32. The text of another server's is read as [`Since::FOREIGN_EPOCH`], or as whatever its
+    /// 1 to 16 hexadecimal digits say: a place that cannot be recovered is not the client's error.
+    pub epoch: u64,
+    /// The last publication seen; 0 if none.
+    pub offset: u64,
 }
 
 /// The users of a `to_users`: 1 to [`USERS_MAX`] names of 1 to [`USER_LEN_MAX`] bytes, in the order sent; a name given
@@ -95,6 +120,9 @@ struct Fields<'a> {
     channel: Option<Value<'a>>,
     data: Option<Value<'a>>,
     users: Option<Value<'a>>,
+    since: Option<Value<'a>>,
+    limit: Option<Value<'a>>,
+    reverse: Option<Value<'a>>,
     /// One of them that was given twice; `id` if that was.
     twice: Option<&'static Field>,
 }
@@ -121,6 +149,9 @@ impl<'a> Fields<'a> {
             b"channel" => (&mut self.channel, &CHANNEL),
             b"data" => (&mut self.data, &DATA),
             b"users" => (&mut self.users, &USERS),
+            b"since" => (&mut self.since, &SINCE),
+            b"limit" => (&mut self.limit, &LIMIT),
+            b"reverse" => (&mut self.reverse, &REVERSE),
             _ => return false,
         };
         if place.replace(value).is_some() && (self.twice.is_none() || *field == ID) {
@@ -168,13 +199,20 @@ impl<'a> Fields<'a> {
     fn command_named(&self, name: &[u8]) -> Option<Result<Command<'a>, Problem>> {
         Some(match name {
             b"publish" => self.publish(),
-            b"join" => self.channel().map(|channel| Command::Join { channel }),
+            b"join" => self.join(),
             b"leave" => self.channel().map(|channel| Command::Leave { channel }),
             b"broadcast" => self.data().map(|data| Command::Broadcast { data }),
             b"to_users" => self.to_users(),
+            b"history" => self.history(),
+            b"presence" => self.channel().map(|channel| Command::Presence { channel }),
+            b"presence_stats" => self.channel().map(|channel| Command::PresenceStats { channel }),
             b"ping" => Ok(Command::Ping),
             _ => return None,
         })
+    }
+
+    fn join(&self) -> Result<Command<'a>, Problem> {
+        Ok(Command::Join { channel: self.channel()?, since: self.since()? })
     }
 
     fn publish(&self) -> Result<Command<'a>, Problem> {
@@ -183,6 +221,11 @@ impl<'a> Fields<'a> {
 
     fn to_users(&self) -> Result<Command<'a>, Problem> {
         Ok(Command::ToUsers { users: self.users()?, data: self.data()? })
+    }
+
+    fn history(&self) -> Result<Command<'a>, Problem> {
+        let (channel, since) = (self.channel()?, self.since()?);
+        Ok(Command::History { channel, limit: self.limit()?, since, reverse: self.reverse()? })
     }
 
     fn channel(&self) -> Result<Cow<'a, str>, Problem> {
@@ -200,6 +243,25 @@ impl<'a> Fields<'a> {
         self.data.map(Value::raw).ok_or(bad(DATA.missing))
     }
 
+    fn since(&self) -> Result<Option<Since>, Problem> {
+        let Some(value) = self.since else { return Ok(None) };
+        Since::read(value).map(Some).ok_or(bad(SINCE.wrong))
+    }
+
+    fn limit(&self) -> Result<usize, Problem> {
+        let Some(value) = self.limit else { return Ok(HISTORY_LIMIT_DEFAULT) };
+        let limit = whole_number(value).and_then(|limit| usize::try_from(limit).ok());
+        limit.filter(|limit| *limit <= HISTORY_LIMIT_MAX).ok_or(bad(LIMIT.wrong))
+    }
+
+    fn reverse(&self) -> Result<bool, Problem> {
+        match self.reverse.map(Value::raw) {
+            None | Some(b"false") => Ok(false),
+            Some(b"true") => Ok(true),
+            Some(_) => Err(bad(REVERSE.wrong)),
+        }
+    }
+
     fn users(&self) -> Result<Users<'a>, Problem> {
         let value = self.users.ok_or(bad(USERS.missing))?;
         let elements = value.elements().ok_or(bad(USERS.wrong))?;
@@ -214,9 +276,57 @@ impl<'a> Fields<'a> {
     }
 }
 
+impl Since {
+    /// An epoch that no channel has.
+    pub const FOREIGN_EPOCH: u64 = u64::MAX;
+
+    fn read(value: Value<'_>) -> Option<Self> {
+        let (mut epoch, mut offset) = (None, None);
+        let mut members = Members::of(value.raw()).ok()?;
+        while let Some(Member { key, value }) = members.next_member().ok()? {
+            let place = if is_word(key, "epoch") {
+                &mut epoch
+            } else if is_word(key, "offset") {
+                &mut offset
+            } else {
+                continue;
+            };
+            if place.replace(value).is_some() {
+                return None;
+            }
+        }
+        Some(Self { epoch: epoch_of(epoch?)?, offset: whole_number(offset?)? })
+    }
+}
+
+fn epoch_of(value: Value<'_>) -> Option<u64> {
+    if value.string_bytes()?.len() > EPOCH_LEN_MAX * ESCAPE_LEN_MAX {
+        return None;
+    }
+    let text = value.string().filter(|text| text.len() <= EPOCH_LEN_MAX)?;
+    // Reading the digits alone would take a sign too, and any number of zeros.
+    if (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        u64::from_str_radix(&text, 16).ok()
+    } else {
+        Some(Since::FOREIGN_EPOCH)
+    }
+}
+
+/// A number of digits alone, as far as `u64` holds it.
+fn whole_number(value: Value<'_>) -> Option<u64> {
+    if value.is_number() { std::str::from_utf8(value.raw()).ok()?.parse().ok() } else { None }
+}
+
 fn is_user(value: Value<'_>) -> bool {
     value.string_bytes().is_some_and(|written| written.len() <= USER_LEN_MAX * ESCAPE_LEN_MAX)
         && value.string().is_some_and(|name| (1..=USER_LEN_MAX).contains(&name.len()))
+}
+
+/// The string says `word`, with escapes or without.
+fn is_word(value: Value<'_>, word: &str) -> bool {
+    let written = value.string_bytes().unwrap_or_default();
+    written == word.as_bytes()
+        || may_be_escaped(written, word.len()) && value.string().is_some_and(|text| text == word)
 }
 
 /// The inside of a string holds escapes, and is short enough to be one of our words of `len_max` letters. Nobody
@@ -277,13 +387,17 @@ static ID: Field = field!("id", "a string or number of at most 64 bytes");
 static CHANNEL: Field = field!("channel", "a string");
 static DATA: Field = field!("data", "JSON");
 static USERS: Field = field!("users", "a list of 1 to 256 strings of 1 to 255 bytes");
+static SINCE: Field =
+    field!("since", "an object of epoch, a string of at most 64 bytes, and offset, a whole number");
+static LIMIT: Field = field!("limit", "a whole number from 0 to 1000");
+static REVERSE: Field = field!("reverse", "true or false");
 
 const UNKNOWN_TYPE: Problem = Problem {
     code: ErrorCode::UnknownType,
-    message: "type must be join, leave, publish, broadcast, to_users or ping",
+    message: "type must be join, leave, publish, broadcast, to_users, history, presence, presence_stats or ping",
 };
 
 /// Bytes of `\u0041`, the longest way to write one byte of text.
 const ESCAPE_LEN_MAX: usize = 6;
 const FIELD_NAME_LEN_MAX: usize = "channel".len();
-const COMMAND_NAME_LEN_MAX: usize = "broadcast".len();
+const COMMAND_NAME_LEN_MAX: usize = "presence_stats".len();

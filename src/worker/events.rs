@@ -1,0 +1,162 @@
+//! Streams of Server-Sent Events: opened by a request, fed by the channels they name, kept alive by comments. Never
+//! writes the format itself; `highper_wire::sse` does.
+
+use highper_shards::SlotId;
+use highper_wire::dialect::Dialect;
+use highper_wire::dialect::channel::check;
+use highper_wire::http1::{Connection, Head, Response, Status};
+use highper_wire::sse::{self, Cursor};
+
+use super::close::Cause;
+use super::{ShardIo, Worker};
+use crate::api::cors::Cors;
+use crate::conn::{EventStream, Phase, Reply};
+use crate::message::{Channel, Position};
+
+/// What a request for a stream asks for.
+struct Wanted {
+    channels: Vec<Channel>,
+    cursor: Option<Cursor>,
+    dialect: Dialect,
+}
+
+impl Worker {
+    /// A request for a stream: opens it, or says what is wrong with the request. `None` if it is open now.
+    pub(super) fn open_stream(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        head: &Head<'_>,
+        endpoint: u8,
+        cors: &Cors,
+    ) -> Option<Reply> {
+        let is_default = self.shared.endpoints[usize::from(endpoint)].dialect == Dialect::Native;
+        let wanted = match self.wanted(head, is_default) {
+            Ok(wanted) => wanted,
+            Err((status, message)) => return Some(Reply::Refused(status, message)),
+        };
+        self.begin_stream(io, slot, endpoint, &wanted, head.method == "HEAD", cors);
+        if head.method == "HEAD" {
+            self.close_http(io, slot);
+            return None;
+        }
+        let everyone = self.everyone.clone();
+        if self.join(io, slot, &everyone, None, None).is_err() {
+            self.end(io, slot, Cause::Slow);
+            return None;
+        }
+        for channel in &wanted.channels {
+            // A cursor that says nothing of a channel may have lost it: its client is told of a gap.
+            let since = wanted.cursor.as_ref().map(|cursor| match cursor.position(channel.name()) {
+                Some((epoch, offset)) => Position { epoch: u64::from(epoch), offset },
+                None => Position::UNKNOWN,
+            });
+            if self.join(io, slot, channel, None, since).is_err() {
+                // The browser comes back by itself, with the cursor it has.
+                self.end(io, slot, Cause::Restart);
+                return None;
+            }
+        }
+        self.opened(io, slot, endpoint);
+        self.schedule(io, slot);
+        None
+    }
+
+    /// Reads the request; the error names the field.
+    fn wanted(&self, head: &Head<'_>, needs_channel: bool) -> Result<Wanted, (Status, String)> {
+        let mut wanted = Wanted { channels: Vec::new(), cursor: None, dialect: Dialect::Native };
+        let bad = |message: String| (Status::BadRequest, message);
+        let mut last_event_id = head.header("last-event-id").map(<[u8]>::to_vec);
+        for (name, value) in form_urlencoded::parse(head.query().unwrap_or_default().as_bytes()) {
+            match &*name {
+                "channel" => {
+                    check(&value).map_err(|error| bad(format!("channel: {error}")))?;
+                    let rules = self.shared.config.namespaces.rules(&value);
+                    if !rules.client_subscribe || !rules.sse {
+                        return Err((Status::Forbidden, format!("channel: {value} is closed to streams")));
+                    }
+                    let channel = self.channel(&value);
+                    if !wanted.channels.contains(&channel) {
+                        wanted.channels.push(channel);
+                    }
+                }
+                "last_event_id" if last_event_id.is_none() => last_event_id = Some(value.into_owned().into()),
+                "format" if value == "raw" => wanted.dialect = Dialect::Raw,
+                "format" if value == "json" => {}
+                "format" => return Err(bad("format: raw or json".into())),
+                _ => {}
+            }
+        }
+        let most = self.shared.config.max_channels_per_connection as usize;
+        match wanted.channels.len() {
+            0 if needs_channel => return Err(bad("channel: name at least one, ?channel=a&channel=b".into())),
+            count if count > most => return Err(bad(format!("channel: at most {most} for one stream"))),
+            _ => {}
+        }
+        if let Some(id) = last_event_id.filter(|id| !id.is_empty()) {
+            wanted.cursor = Some(Cursor::parse(&id).map_err(|error| bad(format!("last_event_id: {error}")))?);
+        }
+        Ok(wanted)
+    }
+
+    fn begin_stream(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        endpoint: u8,
+        wanted: &Wanted,
+        head_only: bool,
+        cors: &Cors,
+    ) {
+        self.counters.requests += 1;
+        let date = self.date.at((self.shared.unix_millis)());
+        let retry = self.shared.config.sse_retry_interval;
+        let comment_at = io.now() + self.shared.config.sse_keep_alive_interval;
+        let Some(mut open) = io.open(slot) else { return };
+        // What was asked before has been answered, so that there is room.
+        open.out.write_last(|out| {
+            let response = Response::begin(out, Status::Ok, Connection::Close, date)
+                .header("Content-Type", "text/event-stream; charset=utf-8")
+                .header("Cache-Control", "no-store, no-transform")
+                .header("X-Accel-Buffering", "no")
+                .header("X-Content-Type-Options", "nosniff");
+            cors.write(response).head_only();
+            if !head_only {
+                sse::retry(out, retry);
+            }
+        });
+        if head_only {
+            return;
+        }
+        open.conn.phase = Phase::Stream(EventStream {
+            endpoint,
+            dialect: wanted.dialect,
+            has_many: wanted.channels.len() > 1,
+            comment_at,
+        });
+        self.open += 1;
+        self.counters.streams += 1;
+    }
+
+    /// Sends one event of the embedder's; a client whose outbox is full is closed as slow.
+    pub(super) fn write_event(&mut self, io: &mut ShardIo, slot: SlotId, event: Option<&str>, data: &[u8]) {
+        let Some(mut open) = io.open(slot) else { return };
+        if open.out.write(|out| sse::body(out, event, data)).is_err() {
+            self.end(io, slot, Cause::Slow);
+        }
+    }
+
+    /// The stream's deadline has passed: timers of the embedder, a comment, and when to look again.
+    pub(super) fn on_stream_deadline(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.run_repeats(io, slot);
+        let (now, interval) = (io.now(), self.shared.config.sse_keep_alive_interval);
+        let Some(mut open) = io.open(slot) else { return };
+        let Phase::Stream(stream) = &mut open.conn.phase else { return };
+        if now >= stream.comment_at {
+            stream.comment_at = now + interval;
+            // An outbox that is full needs no comment: its send deadline finds a dead peer.
+            let _ = open.out.write(|out| sse::comment(out, ""));
+        }
+        self.schedule(io, slot);
+    }
+}

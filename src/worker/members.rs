@@ -1,0 +1,122 @@
+//! Members of channels, where presence is on: who comes and goes is told to the channel's home in order, and the
+//! home's events are published. Never decides who is a member; the home does.
+
+use highper_shards::SlotId;
+use highper_shards::mesh::Lane;
+use highper_wire::dialect::native;
+
+use super::{ShardIo, Worker};
+use crate::message::{Channel, Extras, Kind, Member, Message, Publication};
+
+impl Worker {
+    /// A connection is in a channel now: it becomes a member, if the channel has members.
+    pub(super) fn enter(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel) {
+        if !self.shared.config.namespaces.rules(channel.name()).presence {
+            return;
+        }
+        let Some(conn) = io.conn(slot) else { return };
+        let session = conn.session.as_ref();
+        let member = Member {
+            user: session.and_then(|session| session.user.clone()).unwrap_or_default(),
+            info: session.and_then(|session| session.info.clone()),
+        };
+        let message = Message::Enter { channel: channel.clone(), slot, member: Box::new(member) };
+        self.tell_home(io, channel, message);
+    }
+
+    /// A connection has left a channel.
+    pub(super) fn exit(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel) {
+        if self.shared.config.namespaces.rules(channel.name()).presence {
+            self.tell_home(io, channel, Message::Exit { channel: channel.clone(), slot });
+        }
+    }
+
+    /// Nothing of this may be lost: what finds its lane full waits, and everything behind it too.
+    fn tell_home(&mut self, io: &mut ShardIo, channel: &Channel, message: Message) {
+        let home = self.shared.names.home(channel);
+        if home == io.shard() {
+            return self.on_membership(io, message);
+        }
+        let unsent = &mut self.unsent[home.index()];
+        if !unsent.is_empty() {
+            return unsent.push_back(message);
+        }
+        if let Err(full) = io.post(home, Lane::Bulk, message) {
+            unsent.push_back(full.0);
+        }
+    }
+
+    /// Posts what waited for room; true if something still waits. Called once a turn.
+    pub(super) fn resend(&mut self, io: &mut ShardIo) -> bool {
+        let mut waits = false;
+        for (home, unsent) in (0..).map(highper_shards::ShardId).zip(&mut self.unsent) {
+            while let Some(message) = unsent.pop_front() {
+                if let Err(full) = io.post(home, Lane::Bulk, message) {
+                    unsent.push_front(full.0);
+                    waits = true;
+                    break;
+                }
+            }
+        }
+        waits
+    }
+
+    /// At home: somebody comes or goes.
+    pub(super) fn on_membership(&mut self, io: &mut ShardIo, message: Message) {
+        match message {
+            Message::Enter { channel, slot, member } => {
+                if self.home.enter(&channel, slot, Member::clone(&member), io.now()) {
+                    self.publish_member(io, Kind::Joined, &channel, slot, &member);
+                }
+            }
+            Message::Exit { channel, slot } => {
+                if let Some(member) = self.home.exit(&channel, slot, io.now()) {
+                    self.publish_member(io, Kind::Left, &channel, slot, &member);
+                }
+            }
+            other => unreachable!("no membership: {other:?}"),
+        }
+    }
+
+    /// Tells channels whose members have left for good by now. Called once a turn.
+    pub(super) fn tell_departures(&mut self, io: &mut ShardIo) {
+        for (channel, slot, member) in self.home.departed(io.now()) {
+            self.publish_member(io, Kind::Left, &channel, slot, &member);
+        }
+    }
+
+    fn publish_member(
+        &mut self,
+        io: &mut ShardIo,
+        kind: Kind,
+        channel: &Channel,
+        slot: SlotId,
+        member: &Member,
+    ) {
+        if !self.shared.config.namespaces.rules(channel.name()).member_events {
+            return;
+        }
+        let mut data = Vec::new();
+        let connection = slot.to_string();
+        let who = native_member(&connection, member);
+        let event = match kind {
+            Kind::Joined => {
+                native::member_joined(&mut data, channel.name(), who);
+                "member_joined"
+            }
+            Kind::Left => {
+                native::member_left(&mut data, channel.name(), who);
+                "member_left"
+            }
+            Kind::Data => unreachable!("data come from publishers"),
+        };
+        let extras = Extras { kind, event: Some(event.into()), ..Extras::default() };
+        let publication = Publication { extras: Some(extras.into()), ..Publication::new(None, data) };
+        self.sequence(io, channel.clone(), publication, None);
+    }
+}
+
+/// A member in the words of the native dialect.
+pub(super) fn native_member<'m>(connection: &'m str, member: &'m Member) -> native::Member<'m> {
+    native::Member { connection, user: &member.user, info: member.info.as_deref() }
+}

@@ -1,0 +1,226 @@
+//! Questions to a channel's home: what a connection missed, history, who is in. Asked over the mesh or by a call;
+//! the answer finds whoever asked. Never keeps a publication.
+
+use highper_shards::SlotId;
+use highper_shards::mesh::Lane;
+use highper_wire::dialect::ErrorCode;
+use highper_wire::dialect::native::{self, PresenceStats};
+use highper_wire::sse;
+use highper_wire::ws::{self, Kind};
+
+use super::channels::{GAP, TryAgain, epoch, write_gap, write_publication};
+use super::close::Cause;
+use super::fanout::places;
+use super::members::native_member;
+use super::{ShardIo, Worker};
+use crate::api::server::Outcome;
+use crate::conn::Phase;
+use crate::handler::Error;
+use crate::message::{Answer, Channel, Message, Numbered, Position, Purpose, Question, Receipt};
+
+impl Worker {
+    /// Asks a channel's home. The answer comes through [`Worker::on_answer`], maybe now.
+    pub(super) fn ask(
+        &mut self,
+        io: &mut ShardIo,
+        channel: &Channel,
+        question: Question,
+        receipt: Box<Receipt>,
+    ) -> Result<(), TryAgain> {
+        let home = self.shared.names.home(channel);
+        if home == io.shard() {
+            let answer = self.home.answer(channel, question, io.now());
+            self.on_answer(io, channel, answer, *receipt);
+            return Ok(());
+        }
+        if self.outstanding[home.index()] >= self.receipts_max {
+            self.counters.mesh_full += 1;
+            return Err(TryAgain);
+        }
+        let ask = Message::Ask { channel: channel.clone(), question, receipt };
+        if io.post(home, Lane::Bulk, ask).is_err() {
+            self.counters.mesh_full += 1;
+            return Err(TryAgain);
+        }
+        self.outstanding[home.index()] += 1;
+        Ok(())
+    }
+
+    /// A join waits for what the connection missed.
+    pub(super) fn ask_missed(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &Channel,
+        since: Position,
+        serial: u32,
+    ) {
+        let receipt = Box::new(Receipt { slot, purpose: Purpose::Join(serial) });
+        if self.ask(io, channel, Question::Missed(since), receipt).is_ok() {
+            return;
+        }
+        // Without an answer there is no subscription: it is undone, and the client told to try again.
+        let Some((at, joining)) = self.local.recovered(channel, serial) else { return };
+        if let Some(conn) = io.conn(slot) {
+            conn.channels.remove(at);
+        }
+        self.local.leave(at, slot, &mut self.home, io);
+        let message = Error::TryAgain.to_string();
+        self.refuse_command(io, slot, ErrorCode::TryAgain, &message, joining.id.as_deref());
+        if io.conn(slot).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_))) {
+            // A stream has no word for it: the browser comes back by itself, with the cursor it has.
+            self.end(io, slot, Cause::Restart);
+        }
+    }
+
+    /// A home has answered.
+    pub(super) fn on_answer(
+        &mut self,
+        io: &mut ShardIo,
+        channel: &Channel,
+        answer: Answer,
+        receipt: Receipt,
+    ) {
+        let slot = receipt.slot;
+        match receipt.purpose {
+            Purpose::Join(serial) => {
+                let Answer::Missed { position, publications } = answer else {
+                    unreachable!("a join asks what was missed")
+                };
+                self.recovered(io, channel, serial, position, publications);
+            }
+            Purpose::Part { job, part } => self.put_part(io, slot, job, part, Outcome::from(answer)),
+            Purpose::Command(id) => self.answer_command(io, slot, channel, answer, id.as_deref()),
+        }
+    }
+
+    /// A join is complete: what was missed comes first, or the client is told that it cannot have it.
+    fn recovered(
+        &mut self,
+        io: &mut ShardIo,
+        channel: &Channel,
+        serial: u32,
+        position: Position,
+        missed: Option<Vec<Numbered>>,
+    ) {
+        // Who has left meanwhile was told so.
+        let Some((at, joining)) = self.local.recovered(channel, serial) else { return };
+        let slot = joining.slot;
+        match &missed {
+            Some(_) => self.counters.recovered += 1,
+            None => self.counters.unrecovered += 1,
+        }
+        let is_stream = io.conn(slot).is_some_and(|conn| matches!(conn.phase, Phase::Stream(_)));
+        if !is_stream {
+            self.joined(io, slot, channel, position, joining.id.as_deref(), Some(missed.is_some()));
+        }
+        for numbered in missed.iter().flatten() {
+            self.send_missed(io, slot, at, channel, numbered);
+        }
+        if is_stream {
+            self.joined(io, slot, channel, position, None, Some(missed.is_some()));
+        }
+    }
+
+    /// One publication for one connection, under its own number.
+    fn send_missed(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        at: u32,
+        channel: &Channel,
+        Numbered { offset, publication }: &Numbered,
+    ) {
+        let from = self.publisher(publication);
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        if let Some(mut open) = io.open(slot) {
+            match &open.conn.phase {
+                Phase::Open(websocket) => {
+                    write_publication(&mut text, websocket.dialect, channel, *offset, publication, &from);
+                    // As much as the history holds may wait for one connection, whatever its outbox holds.
+                    open.out.write_last(|out| ws::encoder::message(out, Kind::Text, &text));
+                }
+                Phase::Stream(stream) => {
+                    write_publication(&mut text, stream.dialect, channel, *offset, publication, &from);
+                    let event = publication.extras.as_ref().and_then(|extras| extras.event.as_deref());
+                    let places = places(&self.local, &open.conn.channels, slot, Some((at, *offset)));
+                    open.out.write_last(|out| {
+                        sse::id_of_cursor(out, places);
+                        sse::body(out, event, &text);
+                    });
+                }
+                Phase::Http(_) | Phase::Closing => {}
+            }
+        }
+        self.counters.delivered += 1;
+        self.text = text;
+        self.from = from;
+    }
+
+    /// A stream is in a channel now: told of a gap if there is one. Its id lets it resume from here even if no event
+    /// ever comes.
+    pub(super) fn stream_joined(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel, has_gap: bool) {
+        let Some(mut open) = io.open(slot) else { return };
+        if !matches!(open.conn.phase, Phase::Stream(_)) {
+            return;
+        }
+        let places = places(&self.local, &open.conn.channels, slot, None);
+        let text = &mut self.text;
+        let written = open.out.write(|out| {
+            sse::id_of_cursor(out, places);
+            if has_gap {
+                text.clear();
+                write_gap(text, channel);
+                sse::body(out, Some(GAP), text);
+            } else {
+                out.push(b'\n');
+            }
+        });
+        if written.is_err() {
+            self.end(io, slot, Cause::Slow);
+        }
+    }
+
+    fn answer_command(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &Channel,
+        answer: Answer,
+        id: Option<&[u8]>,
+    ) {
+        let name = channel.name();
+        match answer {
+            Answer::History { position, publications } => {
+                let epoch = epoch(position);
+                self.tell(io, slot, |out| {
+                    native::history_begin(out, name, epoch, position.offset);
+                    for (at, Numbered { offset, publication }) in publications.iter().enumerate() {
+                        let from = publication.from.map_or_else(String::new, |slot| slot.to_string());
+                        let (data, tags) = (&publication.data, publication.tags());
+                        native::history_item(out, at == 0, *offset, data, &from, tags);
+                    }
+                    native::history_end(out, id);
+                });
+            }
+            Answer::Presence(members) => self.tell(io, slot, |out| {
+                native::presence_begin(out, name);
+                for (at, (slot, member)) in members.iter().enumerate() {
+                    native::presence_item(out, at == 0, native_member(&slot.to_string(), member));
+                }
+                native::presence_end(out, id);
+            }),
+            Answer::PresenceStats { connections, users } => {
+                self.tell(io, slot, |out| {
+                    native::presence_stats(out, name, PresenceStats { connections, users }, id)
+                });
+            }
+            Answer::NotAvailable => {
+                let message = "the channel keeps nothing of the kind";
+                self.refuse_command(io, slot, ErrorCode::NotAvailable, message, id);
+            }
+            Answer::Missed { .. } | Answer::Done => unreachable!("no command asks for it"),
+        }
+    }
+}
