@@ -35,9 +35,9 @@ pub struct Common {
     /// The server: `ws://host[:port]/path`.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/echo", value_parser = Target::parse)]
     pub url: Target,
-    /// Process of the server; its processor time and memory are read from /proc.
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<u32>,
+    /// Process of the server, or all of them with commas; processor time and memory are read from /proc.
+    #[arg(long, value_name = "PID,…", value_delimiter = ',')]
+    pub server_pid: Vec<u32>,
     /// Core all threads of the generator run on; keep the server off it.
     #[arg(long, value_name = "CORE")]
     pub cpu: Option<u16>,
@@ -311,6 +311,7 @@ mod tests {
             ("fanout --protocol mqtt", "--protocol"),
             ("fanout --channel a\"b", "--channel"),
             ("fanout --publish-path publish", "--publish-path"),
+            ("echo --server-pid 1,x", "--server-pid"),
             ("idle --hold 25000m", "--hold"),
             ("idle --join é", "--join"),
             ("connect --close never", "--close"),

@@ -62,6 +62,21 @@ impl CpuSample {
         Ok(Self { threads, user_ticks, system_ticks })
     }
 
+    /// The counters of several processes together; nothing if there are none.
+    pub fn of_all(pids: &[u32]) -> Result<Option<Self>, ProcError> {
+        let mut all: Option<Self> = None;
+        for pid in pids {
+            let mut sample = Self::of(*pid)?;
+            if let Some(others) = all {
+                sample.threads.extend(others.threads);
+                sample.user_ticks += others.user_ticks;
+                sample.system_ticks += others.system_ticks;
+            }
+            all = Some(sample);
+        }
+        Ok(all)
+    }
+
     /// What was used since `earlier`.
     pub fn since(&self, earlier: &Self) -> CpuTime {
         let ticks =
@@ -142,6 +157,7 @@ mod tests {
         let spent = (0..2_000_000u64).fold(0, |sum, number| std::hint::black_box(sum ^ number));
         std::hint::black_box(spent);
         assert!(CpuSample::of(std::process::id()).unwrap().since(&before).total > Duration::ZERO);
+        assert!(CpuSample::of_all(&[]).unwrap().is_none());
         assert!(CpuSample::of(u32::MAX).unwrap_err().to_string().contains("/proc/4294967295"));
     }
 }

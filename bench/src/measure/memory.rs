@@ -52,6 +52,21 @@ impl MemorySample {
         })
     }
 
+    /// The memory of several processes together, and of the kernel; nothing if there are none.
+    pub fn of_all(pids: &[u32]) -> Result<Option<Self>, ProcError> {
+        let mut all: Option<Self> = None;
+        for pid in pids {
+            let mut sample = Self::of(*pid)?;
+            if let Some(others) = all {
+                sample.rss += others.rss;
+                sample.pss += others.pss;
+                sample.private += others.private;
+            }
+            all = Some(sample);
+        }
+        Ok(all)
+    }
+
     /// What was gained since `earlier`.
     pub fn since(&self, earlier: &Self) -> Growth {
         let gained = |now: u64, before: u64| now as i64 - before as i64;

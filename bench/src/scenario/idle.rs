@@ -36,7 +36,7 @@ pub fn run(options: &options::Idle) -> Result<Report, RunError> {
     if options.before > 0 {
         engine.open(options.before)?;
     }
-    let sample = || options.common.server_pid.map(MemorySample::of).transpose().map_err(RunError::Server);
+    let sample = || MemorySample::of_all(&options.common.server_pid).map_err(RunError::Server);
     let before = sample()?;
     engine.open(all)?;
     engine.enter(Phase::Measuring)?;

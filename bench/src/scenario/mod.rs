@@ -64,7 +64,7 @@ pub struct Clocks {
 impl Clocks {
     /// Reads them now.
     pub fn read(common: &Common) -> Result<Self, RunError> {
-        let server = common.server_pid.map(CpuSample::of).transpose().map_err(RunError::Server)?;
+        let server = CpuSample::of_all(&common.server_pid).map_err(RunError::Server)?;
         let generator = CpuSample::of(std::process::id())?;
         let generator_cores = if common.cpu.is_some() { 1.0 } else { f64::from(common.shards.get()) };
         Ok(Self { server, generator, generator_cores, at: Moment::now() })
