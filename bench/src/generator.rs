@@ -1,7 +1,8 @@
 //! One shard of the generator: opens connections, bounded, speaks the handshake, reads frames and hands what they
-//! say to its scenario. Never decides what is sent or what is right; the scenario does.
+//! say to its scenario, or the bytes themselves where the scenario speaks. Never decides what is sent or what is
+//! right; the scenario does.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use highper_wire::ws::{CloseCode, Decoder, Event as Frame, Input, Scratch, encod
 
 use crate::client::{KEY, RULES, handshake_key};
 use crate::measure::Tally;
-use crate::seam::{BenchIo, Dial, Event, Message, Parting, Phase, Plan, Scenario, Step, Window};
+use crate::seam::{BenchIo, Dial, Event, Message, Parting, Phase, Plan, Scenario, Speaks, Step, Window};
 
 /// One connection: where its handshake stands and what the scenario keeps.
 pub struct Conn<C> {
     stage: Stage,
     decoder: Decoder,
-    path: Option<String>,
+    speaks: Speaks,
     since: Moment,
     /// State of the scenario.
     pub state: C,
@@ -97,13 +98,14 @@ impl<S: Scenario> Generator<S> {
 
     fn open_more(&mut self, io: &mut BenchIo<S>) {
         while self.started < self.goal && self.started - self.finished < self.plan.in_flight {
-            let Dial { path, conn: state } = self.scenario.dial(self.started);
+            let Dial { speaks, conn: state } = self.scenario.dial(self.started);
             let stage = Stage::Connecting;
-            let conn = Conn { stage, decoder: Decoder::new(), path, since: io.now(), state };
+            let address = self.address(&speaks);
+            let conn = Conn { stage, decoder: Decoder::new(), speaks, since: io.now(), state };
             let sources = self.plan.sources.as_deref().unwrap_or_default();
             let from = sources.get(self.started as usize % sources.len().max(1)).copied().map(IpAddr::V4);
             self.started += 1;
-            match io.connect(self.plan.address, from, conn) {
+            match io.connect(address, from, conn) {
                 Ok(slot) => io.arm(slot, io.now() + self.plan.timeout),
                 Err(_) => self.failed("the generator has no slot left".to_owned()),
             }
@@ -112,6 +114,13 @@ impl<S: Scenario> Generator<S> {
             self.announced = self.goal;
             let errors = &self.window.tally.errors;
             self.tell(Event::Opened { failed: errors.failed, first: errors.first.clone() });
+        }
+    }
+
+    fn address(&self, speaks: &Speaks) -> SocketAddr {
+        match speaks {
+            Speaks::WebSocket { .. } => self.plan.address,
+            Speaks::Bytes { address } => *address,
         }
     }
 
@@ -199,7 +208,38 @@ impl<S: Scenario> Generator<S> {
                 return outcome;
             }
         }
-        self.read_frames(conn, out, &mut Input::new(&mut bytes[used..]))
+        match conn.speaks {
+            Speaks::WebSocket { .. } => self.read_frames(conn, out, &mut Input::new(&mut bytes[used..])),
+            Speaks::Bytes { .. } => self.read_bytes(conn, out, bytes),
+        }
+    }
+
+    fn read_bytes(&mut self, conn: &mut Conn<S::Conn>, out: &mut Outgoing<'_>, bytes: &[u8]) -> Outcome {
+        let step = self.scenario.on_message(&mut self.window, &mut conn.state, bytes);
+        let outcome = self.step(conn, out, step);
+        if matches!(outcome, Outcome::Going) {
+            self.scenario.on_batch(&mut self.window, &mut conn.state, out);
+        }
+        outcome
+    }
+
+    /// Does to the connection what its bytes, or the lack of a handshake, brought about.
+    fn settle(&mut self, io: &mut BenchIo<S>, slot: SlotId, was_ready: bool, outcome: Outcome) {
+        let is_ready = io.conn(slot).is_some_and(|conn| matches!(conn.stage, Stage::Ready));
+        match outcome {
+            Outcome::Going if is_ready && !was_ready => io.disarm(slot),
+            Outcome::Going => {}
+            Outcome::Failed(words) => {
+                self.ended(io, slot, words);
+                io.close(slot, Close::AfterFlush);
+            }
+            Outcome::Parted(how) => {
+                if how == Close::AfterFlush {
+                    self.ended(io, slot, String::new());
+                }
+                io.close(slot, how);
+            }
+        }
     }
 
     fn read_frames(
@@ -269,16 +309,26 @@ impl<S: Scenario> Logic for Generator<S> {
     }
 
     fn on_connected(&mut self, io: &mut BenchIo<S>, slot: SlotId, result: Result<(), Errno>) {
+        self.window.now = io.now();
         if let Err(error) = result {
-            let words = format!("cannot connect to {}: {error}", self.plan.address);
+            let Some(conn) = io.conn(slot) else { return };
+            let words = format!("cannot connect to {}: {error}", self.address(&conn.speaks));
             return self.ended(io, slot, words);
         }
         let Some(Open { conn, mut out }) = io.open(slot) else { return };
-        conn.stage = Stage::Upgrading(ClientReader::new(handshake_key()));
-        let path = conn.path.as_deref().unwrap_or(&self.plan.path);
-        out.write_last(|bytes| {
-            write_request(bytes, &self.plan.host, path, &handshake_key(), None, None, &[])
-        });
+        match &conn.speaks {
+            Speaks::WebSocket { path } => {
+                conn.stage = Stage::Upgrading(ClientReader::new(handshake_key()));
+                let path = path.as_deref().unwrap_or(&self.plan.path);
+                out.write_last(|bytes| {
+                    write_request(bytes, &self.plan.host, path, &handshake_key(), None, None, &[])
+                });
+            }
+            Speaks::Bytes { .. } => {
+                let outcome = self.upgraded(slot, conn, &mut out);
+                self.settle(io, slot, false, outcome);
+            }
+        }
     }
 
     fn on_bytes(&mut self, io: &mut BenchIo<S>, slot: SlotId, bytes: &mut [u8]) {
@@ -286,26 +336,12 @@ impl<S: Scenario> Logic for Generator<S> {
         let Some(Open { conn, mut out }) = io.open(slot) else { return };
         let was_ready = matches!(conn.stage, Stage::Ready);
         let outcome = self.read(slot, conn, &mut out, bytes);
-        let is_ready = matches!(conn.stage, Stage::Ready);
-        match outcome {
-            Outcome::Going if is_ready && !was_ready => io.disarm(slot),
-            Outcome::Going => {}
-            Outcome::Failed(words) => {
-                self.ended(io, slot, words);
-                io.close(slot, Close::AfterFlush);
-            }
-            Outcome::Parted(how) => {
-                if how == Close::AfterFlush {
-                    self.ended(io, slot, String::new());
-                }
-                io.close(slot, how);
-            }
-        }
+        self.settle(io, slot, was_ready, outcome);
     }
 
     fn on_end(&mut self, io: &mut BenchIo<S>, slot: SlotId, end: End) {
         let words = match end {
-            End::Eof => "the server ended a connection without a close frame".to_owned(),
+            End::Eof => "the server ended a connection without a goodbye".to_owned(),
             End::Failed(error) => format!("a connection broke: {error}"),
             End::Stalled => "the server took no bytes".to_owned(),
         };

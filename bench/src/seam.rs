@@ -15,13 +15,13 @@ pub trait Scenario: Sized {
     /// State of one connection.
     type Conn;
 
-    /// The path and the state of the connection with this index, counted per shard.
+    /// What is spoken on the connection with this index, counted per shard, and its state.
     fn dial(&mut self, index: u32) -> Dial<Self::Conn>;
 
-    /// The handshake is done.
+    /// The handshake is done; without WebSocket, the socket is connected.
     fn on_open(&mut self, slot: SlotId, conn: &mut Self::Conn, out: &mut Outgoing<'_>) -> Step;
 
-    /// A message came in.
+    /// A message came in; without WebSocket, the bytes of one receive.
     fn on_message(&mut self, window: &mut Window, conn: &mut Self::Conn, payload: &[u8]) -> Step;
 
     /// Everything that came in with one receive was seen: the place to answer with one send.
@@ -58,10 +58,36 @@ pub type BenchIo<S> = Io<Conn<<S as Scenario>::Conn>, Message>;
 
 /// How a connection begins.
 pub struct Dial<C> {
-    /// Path, if it is not that of the target.
-    pub path: Option<String>,
+    /// What is spoken on it.
+    pub speaks: Speaks,
     /// Its state.
     pub conn: C,
+}
+
+/// What the generator speaks on a connection for its scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// WebSocket with the target; the path, if it is not that of the target.
+    WebSocket { path: Option<String> },
+    /// Nothing: the scenario writes and reads the bytes itself.
+    Bytes { address: SocketAddr },
+}
+
+impl<C> Dial<C> {
+    /// A WebSocket to the target.
+    pub fn websocket(conn: C) -> Self {
+        Self { speaks: Speaks::WebSocket { path: None }, conn }
+    }
+
+    /// A WebSocket to another path of the target.
+    pub fn websocket_at(path: String, conn: C) -> Self {
+        Self { speaks: Speaks::WebSocket { path: Some(path) }, conn }
+    }
+
+    /// A connection on which the scenario speaks.
+    pub fn bytes(address: SocketAddr, conn: C) -> Self {
+        Self { speaks: Speaks::Bytes { address }, conn }
+    }
 }
 
 /// What a scenario wants of a connection next.

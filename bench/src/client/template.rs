@@ -1,5 +1,5 @@
-//! Frames a client sends, masked (RFC 6455 section 5.3). A message of a scenario is stamped from a template that
-//! was masked once, so that the generator spends its time on the server, not on itself.
+//! Messages a client sends, masked (RFC 6455 section 5.3) or as they are. A message of a scenario is stamped from a
+//! template that was masked once, so that the generator spends its time on the server, not on itself.
 
 use highper_wire::ws::{Kind, encoder};
 
@@ -8,20 +8,26 @@ use super::KEY;
 /// Digits of a number in a payload.
 pub const DIGITS: usize = 16;
 
-/// One message of fixed shape, masked, with places for numbers.
+/// One message of fixed shape with places for numbers.
 #[derive(Clone, Debug)]
 pub struct Template {
     frame: Vec<u8>,
     header: usize,
+    key: [u8; 4],
 }
 
 impl Template {
-    /// A template for `payload`.
+    /// A template for a masked frame with `payload`.
     pub fn new(payload: &[u8], kind: Kind) -> Self {
         let mut frame = Vec::with_capacity(payload.len() + 14);
         encoder::masked_message(&mut frame, KEY, kind, payload);
         let header = frame.len() - payload.len();
-        Self { frame, header }
+        Self { frame, header, key: KEY }
+    }
+
+    /// A template for bytes without a frame.
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self { frame: bytes, header: 0, key: [0; 4] }
     }
 
     /// Appends the message with the last digits of `value` at each `(offset, value)`, as many as fit.
@@ -34,7 +40,7 @@ impl Template {
             let digits = digits(*value);
             let masked = payload[*offset..].iter_mut().zip(&digits[DIGITS - places..]);
             for (index, (byte, digit)) in masked.enumerate() {
-                *byte = digit ^ KEY[(offset + index) % 4];
+                *byte = digit ^ self.key[(offset + index) % 4];
             }
         }
     }
@@ -84,6 +90,13 @@ mod tests {
             let [message] = &judged(out)[..] else { panic!("one message of {size} bytes") };
             assert_eq!(message.to_text().unwrap().as_bytes(), expected);
         }
+    }
+
+    #[test]
+    fn plain_bytes_are_stamped_as_they_are() {
+        let mut out = b"before ".to_vec();
+        Template::plain(b"POST 0123456789abcdef\n".to_vec()).stamp(&mut out, &[(5, 0xfedc)]);
+        assert_eq!(out, b"before POST 000000000000fedc\n");
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Scenario for Connect {
     type Conn = ();
 
     fn dial(&mut self, _index: u32) -> Dial<()> {
-        Dial { path: None, conn: () }
+        Dial::websocket(())
     }
 
     fn on_open(&mut self, _slot: SlotId, _conn: &mut (), _out: &mut Outgoing<'_>) -> Step {

@@ -113,7 +113,7 @@ impl Scenario for Echo {
     type Conn = Conn;
 
     fn dial(&mut self, _index: u32) -> Dial<Conn> {
-        Dial { path: None, conn: Conn::default() }
+        Dial::websocket(Conn::default())
     }
 
     fn on_open(&mut self, slot: SlotId, _conn: &mut Conn, _out: &mut Outgoing<'_>) -> Step {

@@ -4,45 +4,26 @@
 //! Two protocols. `native` is the native dialect on one URL: subscribers join, the publisher publishes. `topic` is
 //! for any other server and has two paths and no language: who connects to the URL is subscribed, and each text
 //! that is sent to the publish path is delivered to all of them as it came.
-//!
-//! Publishing begins with probes until every subscriber got one: then a server that subscribes after it has
-//! answered the handshake is not accused of losing what came before.
 
 use std::time::Duration;
 
-use highper_shards::io::{Open, Outgoing};
-use highper_shards::mesh::Lane;
-use highper_shards::{Moment, ShardId, SlotId};
+use highper_shards::io::Outgoing;
+use highper_shards::{Moment, SlotId};
 use highper_wire::ws::{Kind, encoder};
 
-use super::progress::Progress;
-use super::publisher::Publisher;
-use super::{RunError, describe_window, load, native, share};
-use crate::client::{DIGITS, KEY, Template, number};
+use super::delivery::{Delivery, Pace, Stamp, check_shards, describe};
+use super::{RunError, load, native};
+use crate::client::{KEY, Template};
 use crate::engine::Engine;
-use crate::measure::{Arrival, Sequence};
+use crate::measure::Sequence;
 use crate::options::{self, Protocol};
 use crate::report::Report;
-use crate::seam::{BenchIo, Dial, Message, Peer, Phase, Scenario, Step, Window};
+use crate::seam::{BenchIo, Dial, Peer, Scenario, Step, Window};
 
 /// One shard of the scenario.
 pub struct Fanout {
     shape: Shape,
-    shard: u16,
-    subscribers: u32,
-    slots: Vec<SlotId>,
-    /// Subscribers that got anything yet.
-    begun: u32,
-    progress: Progress,
-    /// What the publisher's shard was told.
-    told_seen: bool,
-    told_end: u64,
-    /// On the first shard.
-    publisher: Option<Publisher>,
-    /// How many were published, once it has ended.
-    end: Option<u64>,
-    /// Shards that must still be told the end.
-    untold: Vec<u16>,
+    delivery: Delivery,
 }
 
 /// What every shard knows of the messages.
@@ -54,9 +35,7 @@ pub struct Shape {
     /// The publication, and where its payload begins in it.
     template: Template,
     offset: usize,
-    size: usize,
-    /// Tells this run from another one on the same channel.
-    run: u64,
+    stamp: Stamp,
 }
 
 /// One connection.
@@ -67,41 +46,25 @@ pub enum Conn {
     Subscriber(Sequence),
 }
 
-/// A payload of another run or none at all.
-struct Foreign;
-
-/// How far ahead of what all have a number may be before it is taken for damage.
-const AHEAD_MAX: u64 = 1 << 24;
-
 /// Runs the scenario.
 pub fn run(options: &options::Fanout) -> Result<Report, RunError> {
     let subscribers = options.connections.get();
     let shards = options.common.shards.get();
-    if u32::from(shards) > subscribers {
-        return Err(RunError::Option(
-            "--shards: more than --connections leaves shards without a subscriber".into(),
-        ));
-    }
+    check_shards(shards, subscribers)?;
     let shape = Shape::new(options);
-    let (depth, rate, timeout) = (options.depth.get(), options.rate, options.common.timeout);
-    let engine = Engine::start(&options.common, subscribers + 1, move |shard| {
-        let publisher =
-            (shard == 0).then(|| Publisher::new(shards, depth, rate.map(|rate| rate.get().into()), timeout));
-        Fanout::new(shape.clone(), shard, share(subscribers, shards, shard), publisher)
+    let pace = Pace {
+        depth: options.depth.get(),
+        rate: options.rate.map(|rate| rate.get()),
+        timeout: options.common.timeout,
+    };
+    let engine = Engine::start(&options.common, subscribers + 1, move |shard| Fanout {
+        delivery: Delivery::new(shape.stamp, shard, shards, subscribers, pace),
+        shape: shape.clone(),
     })?;
     engine.open_with_one_more(subscribers)?;
     let measured = load(engine, &options.common, &options.window)?;
     let mut report = Report::new("fanout", &options.common.url.url);
-    report.count("subscribers", subscribers.into());
-    match options.rate {
-        Some(rate) => report.count("rate_asked", rate.get().into()),
-        None => report.count("depth", depth.into()),
-    }
-    report.count("payload_bytes", options.size.into());
-    let published = measured.tally.published;
-    report.count("publications", published);
-    report.number("publications_per_second", published as f64 / measured.elapsed.as_secs_f64(), "1/s");
-    describe_window(&mut report, &measured, "delivery", measured.tally.messages);
+    describe(&mut report, &measured, subscribers, pace, options.size);
     Ok(report)
 }
 
@@ -112,105 +75,19 @@ impl Shape {
             Protocol::Native => native::publish(&options.channel, size),
             Protocol::Topic => (vec![b'x'; size], 0),
         };
-        // The process and the time make two runs differ; the low digits are the publisher's number, 0.
-        let run = (Moment::now().as_nanos() ^ u64::from(std::process::id()) << 32) << 16;
         Self {
             protocol: options.protocol,
             channel: options.channel.clone(),
             publish_path: options.publish_path.clone(),
             template: Template::new(&text, Kind::Text),
             offset,
-            size,
-            run,
+            stamp: Stamp::new(size),
         }
     }
 
     /// Writes publication `number`, due at `due`.
-    pub fn write(&self, out: &mut Vec<u8>, number: u64, due: Moment) {
-        let numbers = [self.run, number, due.as_nanos()];
-        let places = [0, 1, 2].map(|place| (self.offset + place * DIGITS, numbers[place]));
-        self.template.stamp(out, &places);
-    }
-
-    /// Reads a publication: its number and when it was due.
-    fn read(&self, payload: &[u8]) -> Result<(u64, Moment), Foreign> {
-        let (numbers, filler) = payload.split_first_chunk::<{ 3 * DIGITS }>().ok_or(Foreign)?;
-        let (numbers, _) = numbers.as_chunks::<DIGITS>();
-        let [run, sequence, due] = numbers else { return Err(Foreign) };
-        let is_ours = number(run) == Some(self.run);
-        if !is_ours || payload.len() != self.size || filler.iter().any(|byte| *byte != b'x') {
-            return Err(Foreign);
-        }
-        Ok((number(sequence).ok_or(Foreign)?, Moment::from_nanos(number(due).ok_or(Foreign)?)))
-    }
-}
-
-impl Fanout {
-    fn new(shape: Shape, shard: u16, subscribers: u32, publisher: Option<Publisher>) -> Self {
-        Self {
-            shape,
-            shard,
-            subscribers,
-            slots: Vec::new(),
-            begun: 0,
-            progress: Progress::new(subscribers),
-            told_seen: false,
-            told_end: 0,
-            publisher,
-            end: None,
-            untold: Vec::new(),
-        }
-    }
-
-    fn deliver(&mut self, window: &mut Window, sequence: &mut Sequence, payload: &[u8]) {
-        let Ok((number, due)) = self.shape.read(payload) else {
-            window.wrong(|| "a delivery is not what was published".to_owned());
-            return;
-        };
-        if number >= self.progress.end() + AHEAD_MAX {
-            window.wrong(|| format!("publication {number} was never sent"));
-            return;
-        }
-        self.begun += u32::from(!sequence.has_begun());
-        let arrival = sequence.see(number);
-        window.tally.errors.verdict.count(arrival);
-        match arrival {
-            Arrival::InOrder | Arrival::AfterHole => {}
-            Arrival::Reordered => window.tally.errors.say(|| format!("publication {number} came late")),
-            Arrival::Duplicate => {
-                return window.tally.errors.say(|| format!("publication {number} came twice"));
-            }
-        }
-        self.progress.see(number);
-        window.message(payload.len(), due);
-    }
-
-    /// Tells the publisher, here or on the first shard, what arrived since the last turn.
-    fn report(&mut self, now: Moment, io: &mut BenchIo<Self>) {
-        if !self.told_seen && self.begun >= self.subscribers {
-            self.told_seen = self.tell(now, io, Peer::Seen);
-        }
-        if self.progress.end() > self.told_end {
-            let end = self.progress.end();
-            if self.tell(now, io, Peer::Delivered { shard: self.shard, end }) {
-                self.told_end = end;
-            }
-        }
-        let Some(end) = self.end else { return };
-        self.untold.retain(|shard| {
-            io.post(ShardId(*shard), Lane::Control, Message::Peer(Peer::Published { end })).is_err()
-        });
-    }
-
-    fn tell(&mut self, now: Moment, io: &mut BenchIo<Self>, peer: Peer) -> bool {
-        match &mut self.publisher {
-            Some(publisher) => {
-                publisher.hear(now, peer);
-                true
-            }
-            // A full lane: the next turn says it again, with newer numbers.
-            None => io.post(ShardId(0), Lane::Bulk, Message::Peer(peer)).is_ok(),
-        }
+    fn write(&self, out: &mut Vec<u8>, number: u64, due: Moment) {
+        self.template.stamp(out, &self.stamp.numbers(self.offset, number, due));
     }
 }
 
@@ -218,38 +95,29 @@ impl Scenario for Fanout {
     type Conn = Conn;
 
     fn dial(&mut self, index: u32) -> Dial<Conn> {
-        if index < self.subscribers {
-            return Dial { path: None, conn: Conn::Subscriber(Sequence::new()) };
+        if self.delivery.is_subscriber(index) {
+            return Dial::websocket(Conn::Subscriber(Sequence::new()));
         }
-        let path = match self.shape.protocol {
-            Protocol::Native => None,
-            Protocol::Topic => Some(self.shape.publish_path.clone()),
-        };
-        Dial { path, conn: Conn::Publisher }
+        match self.shape.protocol {
+            Protocol::Native => Dial::websocket(Conn::Publisher),
+            Protocol::Topic => Dial::websocket_at(self.shape.publish_path.clone(), Conn::Publisher),
+        }
     }
 
     fn on_open(&mut self, slot: SlotId, conn: &mut Conn, out: &mut Outgoing<'_>) -> Step {
         match (conn, self.shape.protocol) {
             (Conn::Publisher, _) => {
-                if let Some(publisher) = &mut self.publisher {
-                    publisher.opened(slot);
-                }
+                self.delivery.publisher_opened(slot);
                 Step::Ready
             }
             (Conn::Subscriber(_), Protocol::Topic) => {
-                self.slots.push(slot);
+                self.delivery.subscriber_opened(slot);
                 Step::Ready
             }
             (Conn::Subscriber(_), Protocol::Native) => {
-                self.slots.push(slot);
-                out.write_last(|bytes| {
-                    encoder::masked_message(
-                        bytes,
-                        KEY,
-                        Kind::Text,
-                        native::join(&self.shape.channel).as_bytes(),
-                    )
-                });
+                self.delivery.subscriber_opened(slot);
+                let join = native::join(&self.shape.channel);
+                out.write_last(|bytes| encoder::masked_message(bytes, KEY, Kind::Text, join.as_bytes()));
                 Step::Go
             }
         }
@@ -264,7 +132,7 @@ impl Scenario for Fanout {
             (native::Said::Error(text), _) => Step::Fail(String::from_utf8_lossy(text).into_owned()),
             (native::Said::Joined, Conn::Subscriber(_)) => Step::Ready,
             (native::Said::Message(payload), Conn::Subscriber(sequence)) => {
-                self.deliver(window, sequence, payload);
+                self.delivery.deliver(window, sequence, payload);
                 Step::Go
             }
             (native::Said::Joined | native::Said::Message(_), Conn::Publisher) | (native::Said::Other, _) => {
@@ -274,76 +142,38 @@ impl Scenario for Fanout {
     }
 
     fn on_phase(&mut self, window: &mut Window, _io: &mut BenchIo<Self>) {
-        let Some(publisher) = &mut self.publisher else { return };
-        match window.phase {
-            Phase::Loading => publisher.begin(window.now),
-            Phase::Draining => {
-                self.end = Some(publisher.published());
-                self.untold = publisher.other_shards().collect();
-            }
-            Phase::Opening | Phase::Measuring => {}
-        }
+        self.delivery.on_phase(window);
     }
 
     fn on_peer(&mut self, now: Moment, peer: Peer) {
-        match (peer, &mut self.publisher) {
-            (Peer::Published { end }, _) => self.end = Some(end),
-            (Peer::Seen | Peer::Delivered { .. }, Some(publisher)) => publisher.hear(now, peer),
-            (Peer::Seen | Peer::Delivered { .. }, None) => {}
-        }
+        self.delivery.on_peer(now, peer);
     }
 
     fn on_ended(&mut self, conn: &mut Conn) {
         match conn {
             Conn::Publisher => {}
-            Conn::Subscriber(sequence) => {
-                self.subscribers -= 1;
-                self.begun -= u32::from(sequence.has_begun());
-                self.progress.leave();
-            }
+            Conn::Subscriber(sequence) => self.delivery.left(sequence),
         }
     }
 
     fn on_turn(&mut self, window: &mut Window, io: &mut BenchIo<Self>) {
-        self.report(window.now, io);
-        if !window.phase.has_load() {
-            return;
-        }
-        let Some(publisher) = &mut self.publisher else { return };
-        let Some(Open { mut out, .. }) = publisher.slot().and_then(|slot| io.open(slot)) else { return };
-        while let Some((number, due)) = publisher.take(window.now) {
-            if out.write(|bytes| self.shape.write(bytes, number, due)).is_err() {
-                window.unsent(1);
-            }
-            window.tally.published += u64::from(window.phase == Phase::Measuring);
-        }
+        let shape = &self.shape;
+        self.delivery.on_turn(window, io, |bytes, number, due| shape.write(bytes, number, due));
     }
 
     fn wait_max(&self, now: Moment) -> Option<Duration> {
-        self.publisher.as_ref().and_then(|publisher| publisher.wait(now))
+        self.delivery.wait_max(now)
     }
 
     fn is_drained(&self) -> bool {
-        self.end.is_some_and(|end| self.progress.end() >= end && self.untold.is_empty())
+        self.delivery.is_drained()
     }
 
     fn finish(&mut self, window: &mut Window, io: &mut BenchIo<Self>) {
-        // Without an end the publisher's shard is gone, and with it the number that could be missed.
-        let Some(end) = self.end else { return };
-        let begin = self.publisher.as_ref().map_or(0, Publisher::begun_at);
-        for slot in &self.slots {
-            let Some(conn) = io.conn(*slot) else { continue };
-            if let Conn::Subscriber(sequence) = &conn.state {
-                let missing = sequence.missing(begin, end);
-                window.tally.errors.verdict.lost += missing;
-                if missing > 0 {
-                    window
-                        .tally
-                        .errors
-                        .say(|| format!("a subscriber never got {missing} of {end} publications"));
-                }
-            }
-        }
+        self.delivery.finish(window, io, |conn| match conn {
+            Conn::Publisher => None,
+            Conn::Subscriber(sequence) => Some(sequence),
+        });
     }
 }
 
@@ -368,30 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
-        let shape = shape("--protocol topic --size 200");
-        let payload = sent(&shape, 77, 123_456_789);
-        assert!(matches!(shape.read(&payload), Ok((77, due)) if due == Moment::from_nanos(123_456_789)));
-    }
-
-    #[test]
-    fn a_damaged_or_foreign_payload_is_not_ours() {
-        let shape = shape("--protocol topic --size 200");
-        let payload = sent(&shape, 1, 2);
-        assert!(shape.read(&payload[..199]).is_err(), "too short");
-        for at in [0, 199] {
-            let mut bent = payload.clone();
-            bent[at] ^= 1;
-            assert!(shape.read(&bent).is_err(), "byte {at}");
-        }
-    }
-
-    #[test]
     fn the_native_publication_is_json_with_the_numbers_in_its_data() {
         let shape = shape("--size 128");
         let text = sent(&shape, 5, 6);
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
         let payload = value["data"].as_str().unwrap();
-        assert!(matches!(shape.read(payload.as_bytes()), Ok((5, _))));
+        assert!(matches!(shape.stamp.read(payload.as_bytes()), Ok((5, _))));
     }
 }

@@ -76,7 +76,7 @@ impl Scenario for Idle {
     type Conn = ();
 
     fn dial(&mut self, _index: u32) -> Dial<()> {
-        Dial { path: None, conn: () }
+        Dial::websocket(())
     }
 
     fn on_open(&mut self, _slot: SlotId, _conn: &mut (), out: &mut Outgoing<'_>) -> Step {

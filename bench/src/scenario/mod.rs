@@ -1,6 +1,7 @@
 //! The scenarios, and what they share: the measured window and how it is described. Never a socket.
 
 pub mod connect;
+mod delivery;
 pub mod echo;
 pub mod fanout;
 pub mod idle;
