@@ -29,7 +29,7 @@ conformance *arguments:
 
 # Every scenario of the load generator, briefly, with its own server.
 bench-smoke:
-    cargo test --package highper-bench --test smoke
+    cargo test --package highper-bench --test smoke --test smoke_http
 
 # Our server beside its peers in one run, as a table (see bench/compare/README.md).
 compare *arguments:

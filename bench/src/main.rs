@@ -1,4 +1,4 @@
-//! `realtime-bench`: puts load on a WebSocket server and says what each message cost. Owns the command line and
+//! `realtime-bench`: puts load on a real-time server and says what each message cost. Owns the command line and
 //! the exit code: 0 when everything was right, 1 when something was wrong, 2 for a bad argument.
 
 #![forbid(unsafe_code)]
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     let (result, json) = match &cli.command {
         Command::Echo(options) => (scenario::echo::run(options), &options.common.json),
         Command::Fanout(options) => (scenario::fanout::run(options), &options.common.json),
+        Command::Sse(options) => (scenario::sse::run(options), &options.common.json),
+        Command::Publish(options) => (scenario::publish::run(options), &options.common.json),
         Command::Idle(options) => (scenario::idle::run(options), &options.common.json),
         Command::Connect(options) => (scenario::connect::run(options), &options.common.json),
     };

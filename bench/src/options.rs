@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Load generator for WebSocket servers.
+/// Load generator for real-time servers.
 #[derive(Debug, Parser)]
 #[command(name = "realtime-bench", version, about)]
 pub struct Cli {
@@ -23,6 +23,10 @@ pub enum Command {
     Echo(Echo),
     /// One publisher, many subscribers: is everything delivered once, in order, and how soon?
     Fanout(Fanout),
+    /// Fan-out to subscribers of Server-Sent Events, published by HTTP.
+    Sse(Sse),
+    /// Publications by HTTP, pipelined: how many a second, and what each costs the server.
+    Publish(Publish),
     /// Connections that only exist: bytes of the server and of the kernel for each.
     Idle(Idle),
     /// Handshakes: how many a second, and what each costs the server.
@@ -32,7 +36,7 @@ pub enum Command {
 /// Options of every scenario.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// The server: `ws://host[:port]/path`.
+    /// The server: `ws://host[:port]/path`, http:// where the scenario speaks HTTP.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080/echo", value_parser = Target::parse)]
     pub url: Target,
     /// Process of the server, or all of them with commas; processor time and memory are read from /proc.
@@ -127,6 +131,79 @@ pub struct Fanout {
     pub publish_path: String,
 }
 
+/// Options of `sse`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("url", |url| http(url, "http://127.0.0.1:8080/sse?channel=bench")))]
+pub struct Sse {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub language: Language,
+    /// Where publications go.
+    #[arg(long, value_name = "URL", default_value = PUBLISH_URL, value_parser = Target::parse_http)]
+    pub publish_url: Target,
+    /// Subscribers; the publisher comes on top.
+    #[arg(long, value_name = "COUNT", default_value = "100")]
+    pub connections: NonZeroU32,
+    /// Publications in flight: the next one leaves when every subscriber has the one that many before.
+    #[arg(long, value_name = "COUNT", default_value = "1", conflicts_with = "rate")]
+    pub depth: NonZeroU16,
+    /// Publications a second, whatever the server does: latency counts from when each was due.
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<NonZeroU32>,
+    /// Bytes of a publication, at least 48: sender, number and time are written into it.
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = clap::value_parser!(u32).range(48..=1 << 19))]
+    pub size: u32,
+}
+
+/// Options of `publish`.
+#[derive(Clone, Debug, Args)]
+#[command(mut_arg("url", |url| http(url, PUBLISH_URL)))]
+pub struct Publish {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(flatten)]
+    pub window: Window,
+    #[command(flatten)]
+    pub language: Language,
+    /// Connections.
+    #[arg(long, value_name = "COUNT", default_value = "1")]
+    pub connections: NonZeroU32,
+    /// Publications each connection has in flight; those of one turn are sent together.
+    #[arg(long, value_name = "COUNT", default_value = "16")]
+    pub depth: NonZeroU16,
+    /// Channels, taken in turn: the one of --channel, then its name with -1, -2, ….
+    #[arg(long, value_name = "COUNT", default_value = "1")]
+    pub channels: NonZeroU16,
+    /// Bytes of a publication, at least 16: its number is written into it.
+    #[arg(long, value_name = "BYTES", default_value = "128", value_parser = clap::value_parser!(u32).range(16..=1 << 19))]
+    pub size: u32,
+}
+
+/// How a publication by HTTP is said.
+#[derive(Clone, Debug, Args)]
+pub struct Language {
+    /// realtime: a JSON body names the channel. nchan: the body is the payload, the URL ends with the channel.
+    #[arg(long, value_enum, default_value = "realtime")]
+    pub publish_format: Format,
+    /// Channel that is published to; in the nchan format it is appended to the URL.
+    #[arg(long, value_name = "NAME", default_value = "bench", value_parser = channel)]
+    pub channel: String,
+    /// Key sent as X-API-Key.
+    #[arg(long, value_name = "KEY", value_parser = channel)]
+    pub api_key: Option<String>,
+}
+
+/// Where the server API of ours is.
+const PUBLISH_URL: &str = "http://127.0.0.1:8080/api/publish";
+
+/// The server of a scenario that speaks HTTP.
+fn http(url: clap::Arg, default: &'static str) -> clap::Arg {
+    url.default_value(default).value_parser(Target::parse_http)
+}
+
 /// Options of `idle`.
 #[derive(Clone, Debug, Args)]
 pub struct Idle {
@@ -182,6 +259,15 @@ pub enum Protocol {
     Topic,
 }
 
+/// The language of publications by HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The server API of ours, which is that of Centrifugo.
+    Realtime,
+    /// The publisher location of nginx with nchan.
+    Nchan,
+}
+
 /// What becomes of a connection of `connect`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Closing {
@@ -209,9 +295,9 @@ pub struct Target {
 /// Why a URL is none we can use.
 #[derive(Debug, thiserror::Error)]
 pub enum BadTarget {
-    /// Not `ws://`.
-    #[error("expected ws://host[:port]/path (TLS is not offered)")]
-    Scheme,
+    /// Another scheme.
+    #[error("expected {0}host[:port]/path (TLS is not offered)")]
+    Scheme(&'static str),
     /// The path has bytes a request line cannot carry.
     #[error("the path has a space, a control character or a fragment")]
     Path,
@@ -221,9 +307,18 @@ pub enum BadTarget {
 }
 
 impl Target {
-    /// Reads a URL and resolves its host.
+    /// Reads the URL of a WebSocket and resolves its host.
     pub fn parse(url: &str) -> Result<Self, BadTarget> {
-        let rest = url.strip_prefix("ws://").ok_or(BadTarget::Scheme)?;
+        Self::parse_with("ws://", url)
+    }
+
+    /// The same of an HTTP server.
+    pub fn parse_http(url: &str) -> Result<Self, BadTarget> {
+        Self::parse_with("http://", url)
+    }
+
+    fn parse_with(scheme: &'static str, url: &str) -> Result<Self, BadTarget> {
+        let rest = url.strip_prefix(scheme).ok_or(BadTarget::Scheme(scheme))?;
         let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let path = if path.is_empty() { "/" } else { path };
         let path = self::path(path).map_err(|_| BadTarget::Path)?;
@@ -311,6 +406,16 @@ mod tests {
             ("fanout --protocol mqtt", "--protocol"),
             ("fanout --channel a\"b", "--channel"),
             ("fanout --publish-path publish", "--publish-path"),
+            ("sse --url ws://127.0.0.1/sse", "--url"),
+            ("sse --publish-url 127.0.0.1", "--publish-url"),
+            ("sse --publish-format xml", "--publish-format"),
+            ("sse --depth 2 --rate 5", "--depth"),
+            ("sse --size 47", "--size"),
+            ("publish --url ws://127.0.0.1/", "--url"),
+            ("publish --depth 0", "--depth"),
+            ("publish --size 15", "--size"),
+            ("publish --channels 0", "--channels"),
+            ("publish --api-key a\nb", "--api-key"),
             ("echo --server-pid 1,x", "--server-pid"),
             ("idle --hold 25000m", "--hold"),
             ("idle --join é", "--join"),

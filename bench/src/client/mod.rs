@@ -1,6 +1,7 @@
 //! What the generator as a client adds to the protocol: its masking key, its nonce, what it accepts, and messages
 //! stamped from templates. Never touches a socket or a clock.
 
+pub mod response;
 mod template;
 
 use highper_wire::ws::handshake::Key;

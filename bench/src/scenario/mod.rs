@@ -7,8 +7,11 @@ pub mod fanout;
 pub mod idle;
 mod native;
 mod progress;
+mod publication;
+pub mod publish;
 mod publisher;
 mod schedule;
+pub mod sse;
 
 use std::time::Duration;
 

@@ -42,7 +42,7 @@ pub fn read(text: &[u8]) -> Said<'_> {
 }
 
 /// The string after the key data. The fields before it are short and the publication has no quote in it.
-fn data(text: &[u8]) -> Option<&[u8]> {
+pub fn data(text: &[u8]) -> Option<&[u8]> {
     const KEY: &[u8] = br#""data":""#;
     let begin = text.windows(KEY.len()).position(|bytes| bytes == KEY)? + KEY.len();
     // What follows the data is short too, so its end is found from the back.
