@@ -98,6 +98,7 @@ impl Server {
         };
         let settings = settings(&config, shards)?;
         let names = Names::new(shards);
+        let sse_path = config.sse_enabled.then(|| config.sse_path.as_str());
         let shared = Arc::new(Shared {
             routes: Routes::new(
                 &config,
@@ -107,7 +108,7 @@ impl Server {
             names: names.clone(),
             pool,
             connections_max: connections_max(&config, usize::from(shards)),
-            page: page::html(config.websocket_path.as_str()),
+            page: page::html(config.websocket_path.as_str(), sse_path),
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
             is_local: is_local(listener.address()),

@@ -1,308 +1,337 @@
-//! The publications that channels keep for those who come back: one ring per channel, all of a shard under one
-//! budget of bytes; the oldest of all go first. Never numbers a publication, never reads a clock.
+//! What a home shard remembers of its channels' publications: one [`History`] for each channel, one [`Shelf`] with
+//! the byte budget of them all. Hands out exactly what was missed or says that it cannot. Never numbers a
+//! publication, never reads a clock, never touches a subscriber.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BTreeSet;
+use std::collections::vec_deque::{self, VecDeque};
 use std::time::Duration;
 
 use highper_shards::Moment;
 
-use crate::message::{Numbered, Publication};
+use crate::message::Publication;
 
-/// The history of one channel: publications with consecutive offsets up to the newest of the channel.
-#[derive(Debug, Default)]
-pub struct History {
-    kept: VecDeque<Kept>,
-    /// The offset of the first of them.
-    first: u64,
-}
-
-const _: () = assert!(size_of::<History>() <= 48, "a channel without history has one too");
-
-#[derive(Debug)]
-struct Kept {
-    publication: Publication,
-    at: Tenths,
-}
-
-const _: () = assert!(size_of::<Kept>() <= 48, "multiplied by every publication that is kept");
-
-/// Tenths of a second on the shard's clock: four bytes for thirteen years.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Tenths(u32);
-
-impl Tenths {
-    fn at(moment: Moment) -> Self {
-        Self((moment.as_nanos() / 100_000_000) as u32)
-    }
-
-    /// The latest moment that is `age` ago.
-    fn before(now: Moment, age: Duration) -> Option<Self> {
-        Self::at(now).0.checked_sub((age.as_millis() / 100) as u32).map(Self)
-    }
-}
-
-/// Where a shelf finds the histories of its channels.
-pub trait Histories {
-    /// The history of the channel at an index, if there is one.
-    fn history(&mut self, index: u32) -> Option<&mut History>;
-}
-
-/// What one channel keeps at most.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Publications.
-    pub size: usize,
-    /// How old one gets.
+/// What a channel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Publications, at most; 0 keeps nothing.
+    pub size: u32,
+    /// How long; zero keeps nothing.
     pub ttl: Duration,
 }
 
-/// The budget of all histories of a shard, and whose publications are the oldest.
+/// The budget of all histories of a home shard, and which of them holds the oldest publication.
+///
+/// The order is corrected lazily: a key may be older than what its history holds, never younger. Shedding puts a key
+/// that is too old back with the right moment; each such step pays for a publication that left before.
 #[derive(Debug)]
 pub struct Shelf {
-    budget: usize,
+    budget_bytes: usize,
     bytes: usize,
-    /// Channels with a history, the one with the oldest publication first; times may lag behind.
-    oldest: BinaryHeap<Reverse<(Tenths, u32)>>,
-    /// Publications dropped because the budget was reached.
+    order: BTreeSet<(Moment, u32)>,
+    lost: Vec<u32>,
+    /// Publications dropped, or not kept at all, because the budget was full. Only grows.
     pub shed: u64,
+    /// Publications dropped because they were too old. Only grows.
+    pub expired: u64,
 }
 
+/// How the shelf reaches the history of a channel.
+pub trait Histories {
+    /// The history of the channel at an index; `None` if there is no such channel.
+    fn history(&mut self, index: u32) -> Option<&mut History>;
+}
+
+/// The newest publications of one channel, with contiguous offsets. Empty it owns no memory. Must be
+/// [cleared](Self::clear) before it is dropped: the shelf counts what it holds.
+#[derive(Debug, Default)]
+pub struct History {
+    kept: VecDeque<Kept>,
+    /// Offset of the newest publication that was kept, also after it was dropped.
+    newest: u64,
+    /// The key in the order of the shelf; means nothing while the history is empty.
+    listed: Moment,
+}
+
+/// One kept publication. Its offset follows from its place.
+#[derive(Debug)]
+struct Kept {
+    at: Moment,
+    publication: Publication,
+}
+
+/// What a subscriber missed.
+#[derive(Debug)]
+pub enum Since<'a> {
+    /// Every publication after the offset up to the newest, oldest first; none if the subscriber is up to date.
+    Complete(Page<'a>),
+    /// Something is not held any more, was never kept, or is more than the limit: nothing is given.
+    Incomplete,
+}
+
+/// Kept publications with their offsets.
+#[derive(Clone, Debug)]
+pub struct Page<'a> {
+    kept: vec_deque::Iter<'a, Kept>,
+    first: u64,
+    reverse: bool,
+}
+
+/// Bytes that a kept publication costs beside its payload: both counts of the `Arc`, what an allocator rounds and
+/// heads it with, its place in the ring and the part of the ring that is reserved for the next ones.
+pub const ENTRY_BYTES: usize = 16 + 8 + size_of::<Kept>() + size_of::<Kept>() / GROWTH;
+
+/// A ring grows by an eighth, so that at most that much of it is empty; doubling would waste half of the promise.
+const GROWTH: usize = 8;
+/// The least it grows by.
+const GROWTH_MIN: usize = 2;
+
+const _: () = assert!(size_of::<History>() <= 48, "every channel has one, most of them empty");
+const _: () = assert!(size_of::<Kept>() <= 48, "a hundred payloads of 200 bytes may cost half of it on top");
+
 impl Shelf {
-    /// A shelf for this many bytes.
-    pub fn new(budget: usize) -> Self {
-        Self { budget, bytes: 0, oldest: BinaryHeap::new(), shed: 0 }
+    /// Nothing is kept yet; `budget_bytes` bounds [`Self::bytes`].
+    pub fn new(budget_bytes: usize) -> Self {
+        Self { budget_bytes, bytes: 0, order: BTreeSet::new(), lost: Vec::new(), shed: 0, expired: 0 }
     }
 
-    /// Bytes of all that is kept, with what keeping it costs.
+    /// Bytes of all kept publications: payloads and [`ENTRY_BYTES`] for each. Never above the budget.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether a publication fits once everything older is gone.
-    pub fn holds(&self, publication: &Publication) -> bool {
-        cost(publication) <= self.budget
+    /// Keeps a publication of the channel at index `to`, after dropping what is beyond the rules there, then the
+    /// oldest publications of any channel until the budget fits. Returns the channels that lost something to the
+    /// budget, each once.
+    ///
+    /// `offset` is one more than the last; after a hole the older ones are dropped, because they can recover nobody.
+    /// A publication that is larger than the budget empties its history and is not kept. `now` never goes back.
+    pub fn push(
+        &mut self,
+        channels: &mut impl Histories,
+        to: u32,
+        (offset, publication): (u64, Publication),
+        rules: Rules,
+        now: Moment,
+    ) -> &[u32] {
+        self.lost.clear();
+        let need = bytes(&publication);
+        let history = channels.history(to).expect("the caller publishes to a channel that it has");
+        if offset != history.newest + 1 || rules.keeps_nothing() {
+            history.clear(self, to);
+        }
+        history.trim(self, to, Rules { size: rules.size.saturating_sub(1), ..rules }, now);
+        if need > self.budget_bytes {
+            self.shed += 1 + history.len() as u64;
+            history.clear(self, to);
+            self.lost.push(to);
+        } else if !rules.keeps_nothing() {
+            self.make_room(channels, need);
+            let history = channels.history(to).expect("shedding removes no channel");
+            history.append(self, to, Kept { at: now, publication }, rules.size as usize);
+            history.newest = offset;
+        }
+        self.lost.sort_unstable();
+        self.lost.dedup();
+        &self.lost
     }
 
-    /// Drops the oldest publications of all channels until one more fits.
-    pub fn make_room(&mut self, publication: &Publication, histories: &mut impl Histories) {
-        let need = cost(publication);
-        while self.bytes + need > self.budget {
-            let Some(Reverse((at, index))) = self.oldest.pop() else { return };
-            // The channel may be gone, or another one may be there now: its history says how old it is.
-            let Some(history) = histories.history(index) else { continue };
-            let Some(oldest) = history.kept.front().map(|kept| kept.at) else { continue };
-            if oldest <= at {
+    /// Drops the oldest publications of all until `need` bytes fit.
+    fn make_room(&mut self, channels: &mut impl Histories, need: usize) {
+        while self.bytes + need > self.budget_bytes {
+            let (listed, index) = self.order.pop_first().expect("bytes are kept by a listed history");
+            let history = channels.history(index).expect("a history is cleared before its channel goes");
+            let oldest = history.oldest().expect("a listed history holds something");
+            if oldest == listed {
                 self.shed += 1;
-                history.drop_first(self);
+                self.lost.push(index);
+                history.drop_oldest(self);
+                history.free_if_empty();
             }
-            if let Some(next) = history.kept.front() {
-                self.oldest.push(Reverse((next.at, index)));
-            }
+            history.list(self, index);
         }
     }
 }
 
 impl History {
-    /// Keeps a publication. It must be the next of the channel and [`Shelf::make_room`] was called for it; `index`
-    /// is the channel's.
-    pub fn push(
-        &mut self,
-        numbered: Numbered,
-        bounds: Bounds,
-        now: Moment,
-        (shelf, index): (&mut Shelf, u32),
-    ) {
-        let Numbered { offset, publication } = numbered;
-        assert!(self.kept.is_empty() || self.next() == offset, "a history has no holes");
-        self.expire(bounds.ttl, now, shelf);
-        while self.kept.len() >= bounds.size.max(1) {
-            self.drop_first(shelf);
-        }
-        let at = Tenths::at(now);
-        if self.kept.is_empty() {
-            self.first = offset;
-            shelf.oldest.push(Reverse((at, index)));
-        }
-        if self.kept.len() == self.kept.capacity() {
-            // Doubling would leave half of it empty.
-            self.kept.reserve_exact((self.kept.len() / 8).clamp(4, 4096));
-        }
-        shelf.bytes += cost(&publication);
-        self.kept.push_back(Kept { publication, at });
-    }
-
-    /// Publications that are kept.
+    /// Publications held.
     pub fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// Whether nothing is kept.
+    /// Whether none is held.
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }
 
-    /// Everything after an offset; `None` if some of it is gone.
-    pub fn since(&self, offset: u64) -> Option<impl Iterator<Item = Numbered> + use<'_>> {
-        let skip = offset.checked_add(1)?.checked_sub(self.first).filter(|_| !self.kept.is_empty())?;
-        Some(self.from(usize::try_from(skip).ok()?))
+    /// Offset of the newest publication that was kept, even if it was dropped since; 0 if there was none.
+    pub fn newest(&self) -> u64 {
+        self.newest
     }
 
-    /// At most `limit` publications: oldest first those after `since`, or newest first those before it.
-    pub fn page(&self, since: Option<u64>, limit: usize, reverse: bool) -> Vec<Numbered> {
-        match (reverse, since) {
-            (false, since) => {
-                let skip = since.map_or(0, |offset| offset.saturating_add(1).saturating_sub(self.first));
-                self.from(usize::try_from(skip).unwrap_or(usize::MAX)).take(limit).collect()
-            }
-            (true, since) => {
-                let end = since.map_or(self.kept.len() as u64, |offset| offset.saturating_sub(self.first));
-                let end = (end as usize).min(self.kept.len());
-                let newest = self.kept.range(..end).enumerate().rev().take(limit);
-                newest.map(|(at, kept)| self.numbered(at, kept)).collect()
-            }
+    /// When the oldest publication that is held was published.
+    pub fn oldest(&self) -> Option<Moment> {
+        self.kept.front().map(|kept| kept.at)
+    }
+
+    /// What came after `offset`, if all of it is held. `last` is the offset of the channel's newest publication,
+    /// whether it was kept or not. More than `limit` publications are [`Since::Incomplete`]: half of an answer would
+    /// be a hole. Call [`Self::expire`] first.
+    pub fn since(&self, offset: u64, last: u64, limit: usize) -> Since<'_> {
+        let Some(missed) = last.checked_sub(offset) else { return Since::Incomplete };
+        if missed == 0 {
+            return Since::Complete(self.range(self.len(), self.len(), false));
+        }
+        let missed = usize::try_from(missed).unwrap_or(usize::MAX);
+        if last != self.newest || missed > self.len() || missed > limit {
+            return Since::Incomplete;
+        }
+        Since::Complete(self.range(self.len() - missed, self.len(), false))
+    }
+
+    /// At most `limit` publications. Oldest first: those after `since`, or from the oldest on. In reverse, newest
+    /// first: those before `since`, or from the newest back. Call [`Self::expire`] first.
+    pub fn page(&self, since: Option<u64>, limit: usize, reverse: bool) -> Page<'_> {
+        let len = self.len();
+        // Places of the ring stand for offsets `first..`, so a place is the distance from `first`.
+        let place =
+            |offset: u64| usize::try_from(offset.saturating_sub(self.first())).unwrap_or(len).min(len);
+        if reverse {
+            let end = since.map_or(len, place);
+            self.range(end.saturating_sub(limit), end, true)
+        } else {
+            let start = since.map_or(0, |offset| place(offset.saturating_add(1)));
+            self.range(start, start.saturating_add(limit).min(len), false)
         }
     }
 
-    /// Drops what is older than this.
-    pub fn expire(&mut self, ttl: Duration, now: Moment, shelf: &mut Shelf) {
-        let Some(oldest) = Tenths::before(now, ttl) else { return };
-        while self.kept.front().is_some_and(|kept| kept.at < oldest) {
-            self.drop_first(shelf);
+    /// Drops everything; the next publication goes on with the next offset. `index` is the channel's.
+    pub fn clear(&mut self, shelf: &mut Shelf, index: u32) {
+        self.unlist(shelf, index);
+        shelf.bytes -= self.kept.iter().map(Kept::bytes).sum::<usize>();
+        self.kept = VecDeque::new();
+    }
+
+    /// Drops what is too old, or beyond the size if the rules became stricter. `index` is the channel's.
+    pub fn expire(&mut self, shelf: &mut Shelf, index: u32, rules: Rules, now: Moment) {
+        if rules.keeps_nothing() {
+            self.clear(shelf, index);
+        } else {
+            self.trim(shelf, index, rules, now);
+            self.free_if_empty();
         }
-        if self.kept.is_empty() {
+    }
+
+    fn trim(&mut self, shelf: &mut Shelf, index: u32, rules: Rules, now: Moment) {
+        while self.oldest().is_some_and(|at| now.since(at) >= rules.ttl) {
+            shelf.expired += 1;
+            self.take_oldest(shelf, index);
+        }
+        while self.len() > rules.size as usize {
+            self.take_oldest(shelf, index);
+        }
+    }
+
+    /// Drops the oldest of a listed history; the key stays, too old at worst, unless nothing is left.
+    fn take_oldest(&mut self, shelf: &mut Shelf, index: u32) {
+        if self.len() == 1 {
+            self.unlist(shelf, index);
+        }
+        self.drop_oldest(shelf);
+    }
+
+    fn drop_oldest(&mut self, shelf: &mut Shelf) {
+        let kept = self.kept.pop_front().expect("the caller saw that it is not empty");
+        shelf.bytes -= kept.bytes();
+        // A ring that gets emptier keeps the slack that `ENTRY_BYTES` counts, not more.
+        if self.kept.capacity() > self.len() + self.len() / 2 + 2 * GROWTH_MIN {
+            self.kept.shrink_to(self.len() + self.len() / GROWTH);
+        }
+    }
+
+    fn free_if_empty(&mut self) {
+        if self.is_empty() {
             self.kept = VecDeque::new();
         }
     }
 
-    /// Drops everything.
-    pub fn clear(&mut self, shelf: &mut Shelf) {
-        while !self.kept.is_empty() {
-            self.drop_first(shelf);
+    /// Keeps one more; there are fewer than `size`.
+    fn append(&mut self, shelf: &mut Shelf, index: u32, kept: Kept, size: usize) {
+        if self.len() == self.kept.capacity() {
+            let step = (self.len() / GROWTH).max(GROWTH_MIN);
+            self.kept.reserve_exact(step.min(size - self.len()));
         }
-        self.kept = VecDeque::new();
-    }
-
-    fn next(&self) -> u64 {
-        self.first + self.kept.len() as u64
-    }
-
-    fn from(&self, skip: usize) -> impl Iterator<Item = Numbered> + use<'_> {
-        let skip = skip.min(self.kept.len());
-        self.kept.range(skip..).enumerate().map(move |(at, kept)| self.numbered(skip + at, kept))
-    }
-
-    fn numbered(&self, at: usize, kept: &Kept) -> Numbered {
-        Numbered { offset: self.first + at as u64, publication: kept.publication.clone() }
-    }
-
-    fn drop_first(&mut self, shelf: &mut Shelf) {
-        if let Some(kept) = self.kept.pop_front() {
-            self.first += 1;
-            shelf.bytes -= cost(&kept.publication);
+        shelf.bytes += kept.bytes();
+        self.kept.push_back(kept);
+        if self.len() == 1 {
+            self.list(shelf, index);
         }
+    }
+
+    fn list(&mut self, shelf: &mut Shelf, index: u32) {
+        if let Some(oldest) = self.oldest() {
+            self.listed = oldest;
+            shelf.order.insert((oldest, index));
+        }
+    }
+
+    fn unlist(&mut self, shelf: &mut Shelf, index: u32) {
+        if !self.is_empty() {
+            shelf.order.remove(&(self.listed, index));
+        }
+    }
+
+    /// Offset of the oldest publication that is held.
+    fn first(&self) -> u64 {
+        self.newest + 1 - self.len() as u64
+    }
+
+    fn range(&self, start: usize, end: usize, reverse: bool) -> Page<'_> {
+        Page { kept: self.kept.range(start..end), first: self.first() + start as u64, reverse }
     }
 }
 
-/// Bytes that keeping a publication takes: the payload with its two counters, and its place in the ring.
-fn cost(publication: &Publication) -> usize {
+impl Rules {
+    /// Whether nothing is ever kept under these rules.
+    pub fn keeps_nothing(self) -> bool {
+        self.size == 0 || self.ttl.is_zero()
+    }
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        bytes(&self.publication)
+    }
+}
+
+/// Bytes that keeping a publication takes.
+fn bytes(publication: &Publication) -> usize {
     let extras = publication.extras.as_ref().map_or(0, |extras| {
-        let text = extras.event.as_ref().map_or(0, |event| event.len());
-        size_of_val(&**extras) + text + extras.tags.as_ref().map_or(0, |tags| tags.len())
+        let event = extras.event.as_ref().map_or(0, |event| event.len());
+        16 + size_of_val(&**extras) + event + extras.tags.as_ref().map_or(0, |tags| tags.len())
     });
-    publication.data.len() + ARC_BYTES + size_of::<Kept>() + extras
+    ENTRY_BYTES + publication.data.len() + extras
 }
 
-/// The counters in front of a shared payload.
-const ARC_BYTES: usize = 16;
+impl<'a> Iterator for Page<'a> {
+    type Item = (u64, &'a Publication);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reverse {
+            let kept = self.kept.next_back()?;
+            return Some((self.first + self.kept.len() as u64, &kept.publication));
+        }
+        let kept = self.kept.next()?;
+        self.first += 1;
+        Some((self.first - 1, &kept.publication))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.kept.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Page<'_> {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    impl Histories for [History; 3] {
-        fn history(&mut self, index: u32) -> Option<&mut History> {
-            self.get_mut(index as usize)
-        }
-    }
-
-    const BOUNDS: Bounds = Bounds { size: 5, ttl: Duration::from_secs(60) };
-
-    fn at(seconds: u64) -> Moment {
-        Moment::ZERO + Duration::from_secs(seconds)
-    }
-
-    fn publication(len: usize) -> Publication {
-        Publication::new(None, vec![b'1'; len])
-    }
-
-    fn push(history: &mut History, shelf: &mut Shelf, offset: u64, now: Moment) {
-        history.push(Numbered { offset, publication: publication(1) }, BOUNDS, now, (shelf, 0));
-    }
-
-    fn offsets(numbered: impl IntoIterator<Item = Numbered>) -> Vec<u64> {
-        numbered.into_iter().map(|numbered| numbered.offset).collect()
-    }
-
-    #[test]
-    fn what_was_missed_comes_whole_or_not_at_all() {
-        let (mut history, mut shelf) = (History::default(), Shelf::new(1 << 20));
-        assert!(history.since(0).is_none());
-        (1..=8).for_each(|offset| push(&mut history, &mut shelf, offset, at(0)));
-        assert_eq!(history.len(), 5);
-        assert!(history.since(2).is_none(), "the third is gone");
-        assert_eq!(offsets(history.since(3).unwrap()), [4, 5, 6, 7, 8]);
-        assert_eq!(offsets(history.since(7).unwrap()), [8]);
-        assert_eq!(offsets(history.since(8).unwrap()), [] as [u64; 0]);
-        assert!(history.since(u64::MAX).is_none());
-    }
-
-    #[test]
-    fn pages_go_both_ways() {
-        let (mut history, mut shelf) = (History::default(), Shelf::new(1 << 20));
-        (1..=8).for_each(|offset| push(&mut history, &mut shelf, offset, at(0)));
-        assert_eq!(offsets(history.page(None, 2, false)), [4, 5]);
-        assert_eq!(offsets(history.page(Some(5), 2, false)), [6, 7]);
-        assert_eq!(offsets(history.page(Some(1), 2, false)), [4, 5]);
-        assert_eq!(offsets(history.page(None, 2, true)), [8, 7]);
-        assert_eq!(offsets(history.page(Some(7), 9, true)), [6, 5, 4]);
-        assert_eq!(offsets(history.page(Some(2), 9, true)), [] as [u64; 0]);
-        assert_eq!(offsets(history.page(Some(u64::MAX), 1, false)), [] as [u64; 0]);
-    }
-
-    #[test]
-    fn the_old_expire_and_give_their_bytes_back() {
-        let (mut history, mut shelf) = (History::default(), Shelf::new(1 << 20));
-        push(&mut history, &mut shelf, 1, at(0));
-        push(&mut history, &mut shelf, 2, at(50));
-        history.expire(BOUNDS.ttl, at(61), &mut shelf);
-        assert_eq!(offsets(history.page(None, 9, false)), [2]);
-        history.expire(BOUNDS.ttl, at(111), &mut shelf);
-        assert!(history.is_empty());
-        assert_eq!(shelf.bytes(), 0);
-    }
-
-    #[test]
-    fn the_oldest_of_all_channels_go_first_when_the_budget_is_reached() {
-        let budget = 10 * cost(&publication(100));
-        let mut shelf = Shelf::new(budget);
-        let mut histories = [const { History { kept: VecDeque::new(), first: 0 } }; 3];
-        let bounds = Bounds { size: 100, ttl: Duration::from_secs(1000) };
-        for turn in 0..20u64 {
-            let index = (turn % 3) as usize;
-            let offset = turn / 3 + 1;
-            let publication = publication(100);
-            shelf.make_room(&publication, &mut histories);
-            let numbered = Numbered { offset, publication };
-            histories[index].push(numbered, bounds, at(turn), (&mut shelf, index as u32));
-            assert!(shelf.bytes() <= budget);
-        }
-        let kept: usize = histories.iter().map(History::len).sum();
-        assert_eq!((kept, shelf.shed), (10, 10));
-        // Turns 10 to 19 are left: those of each channel without a hole.
-        assert_eq!(offsets(histories[0].page(None, 99, false)), [5, 6, 7]);
-        assert_eq!(offsets(histories[1].page(None, 99, false)), [4, 5, 6, 7]);
-        assert_eq!(offsets(histories[2].page(None, 99, false)), [4, 5, 6]);
-        assert!(!shelf.holds(&Publication::new(None, vec![0; budget])));
-    }
-}
+#[path = "history_tests.rs"]
+mod tests;

@@ -8,9 +8,9 @@ use highper_shards::mesh::Lane;
 use highper_shards::{Moment, ShardId, SlotId};
 
 use super::Post;
-use super::history::{Bounds, Histories, History, Shelf};
+use super::history::{Histories, History, Rules, Shelf, Since};
 use super::presence::{Exit, Presence};
-use super::repeats::Repeats;
+use super::repeats::{KEYS_MAX, Repeats, TTL};
 use super::shards::ShardSet;
 use super::table::{Entry, Table};
 use crate::config::{ChannelRules, Namespaces};
@@ -83,7 +83,7 @@ impl Home {
             behind: Vec::new(),
             owed: VecDeque::new(),
             shelf: Shelf::new(keeping.history_bytes),
-            repeats: Repeats::default(),
+            repeats: Repeats::new(KEYS_MAX, TTL),
             departing: VecDeque::new(),
             swept: 0,
             namespaces: keeping.namespaces,
@@ -131,20 +131,22 @@ impl Home {
     ) -> Sequenced {
         let key = publication.extras.as_ref().and_then(|extras| extras.idempotency_key.as_deref());
         if let Some(position) = key.and_then(|key| self.repeats.seen(channel, key, now)) {
+            let position = Some(position).filter(|position| *position != Position::UNKNOWN);
             return Sequenced { position, offset: 0, deliver_here: false, behind: 0 };
         }
-        let bounds = bounds(self.namespaces.rules(channel.name())).filter(|_| publication.is_numbered());
+        let rules = rules(self.namespaces.rules(channel.name()));
+        let rules = Some(rules).filter(|rules| !rules.keeps_nothing() && publication.is_numbered());
         let found = match self.find(channel) {
             Some((at, _)) => Some(at),
-            None if bounds.is_some() => Some(self.create(channel)),
+            None if rules.is_some() => Some(self.create(channel)),
             None => None,
         };
         let sequenced = match found {
-            Some(at) => self.publish_at(at, publication, bounds, now, post),
+            Some(at) => self.publish_at(at, publication, rules, now, post),
             None => Sequenced { position: None, offset: 0, deliver_here: false, behind: 0 },
         };
         if let Some(key) = key {
-            self.repeats.remember(channel, key, sequenced.position, now);
+            self.repeats.remember(channel, key, sequenced.position.unwrap_or(Position::UNKNOWN), now);
         }
         sequenced
     }
@@ -153,7 +155,7 @@ impl Home {
         &mut self,
         at: u32,
         publication: &Publication,
-        bounds: Option<Bounds>,
+        rules: Option<Rules>,
         now: Moment,
         post: &mut impl Post,
     ) -> Sequenced {
@@ -182,25 +184,12 @@ impl Home {
         if !state.behind.is_empty() && !self.behind.contains(&at) {
             self.behind.push(at);
         }
-        if let Some(bounds) = bounds {
-            self.remember(at, Numbered { offset, publication: publication.clone() }, bounds, now);
+        if let Some(rules) = rules {
+            let kept = (offset, publication.clone());
+            self.shelf.push(&mut self.channels, at, kept, rules, now);
         }
         let position = Some(position).filter(|_| offset != 0);
         Sequenced { position, offset, deliver_here, behind: missed }
-    }
-
-    /// Keeps a publication in the history, in place of the oldest ones if the budget is reached.
-    fn remember(&mut self, at: u32, numbered: Numbered, bounds: Bounds, now: Moment) {
-        let Self { shelf, channels, .. } = self;
-        if shelf.holds(&numbered.publication) {
-            shelf.make_room(&numbered.publication, channels);
-            if let Some(history) = channels.history(at) {
-                history.push(numbered, bounds, now, (shelf, at));
-            }
-        } else if let Some(history) = channels.history(at) {
-            // A history without the newest would have a hole.
-            history.clear(shelf);
-        }
     }
 
     /// A shard has a subscriber now. This shard gets the answer as the result, others by message.
@@ -234,12 +223,14 @@ impl Home {
 
     /// What is known of a channel.
     pub fn answer(&mut self, channel: &Channel, question: Question, now: Moment) -> Answer {
-        let rules = self.namespaces.rules(channel.name());
-        let (bounds, keeps_members) = (bounds(rules), rules.presence);
+        let (rules, keeps_members) = {
+            let of_channel = self.namespaces.rules(channel.name());
+            (rules(of_channel), of_channel.presence)
+        };
         let at = self.channels.of(channel);
         let mut state = at.and_then(|at| self.channels.get_mut(at)).map(|entry| &mut entry.state);
-        if let Some(state) = &mut state {
-            state.history.expire(rules.history_ttl, now, &mut self.shelf);
+        if let (Some(state), Some(at)) = (&mut state, at) {
+            state.history.expire(&mut self.shelf, at, rules, now);
         }
         let position = state.as_ref().map_or_else(Position::default, |state| state.position);
         match question {
@@ -247,23 +238,24 @@ impl Home {
                 let publications = state.and_then(|state| state.missed_since(since));
                 Answer::Missed { position, publications }
             }
-            Question::History { .. } | Question::Forget if bounds.is_none() => Answer::NotAvailable,
+            Question::History { .. } | Question::Forget if rules.keeps_nothing() => Answer::NotAvailable,
             Question::History { since, limit, reverse } => {
                 let is_ours = since.is_none_or(|since| since.epoch == position.epoch);
                 let limit = if is_ours { limit as usize } else { 0 };
                 let since = since.map(|since| since.offset);
-                let page = |state: &mut HomeChannel| state.history.page(since, limit, reverse);
-                Answer::History { position, publications: state.map_or_else(Vec::new, page) }
+                let page =
+                    state.iter().flat_map(|state| state.history.page(since, limit, reverse)).map(numbered);
+                Answer::History { position, publications: page.collect() }
             }
             Question::Forget => {
-                if let Some(state) = state {
-                    state.history.clear(&mut self.shelf);
+                if let (Some(state), Some(at)) = (state, at) {
+                    state.history.clear(&mut self.shelf, at);
                 }
                 Answer::Done
             }
             Question::Presence | Question::PresenceStats if !keeps_members => Answer::NotAvailable,
             Question::Presence => {
-                let members = state.iter().flat_map(|state| state.presence.members());
+                let members = state.iter().flat_map(|state| state.presence.iter());
                 Answer::Presence(members.map(|(slot, member)| (slot, member.clone())).collect())
             }
             Question::PresenceStats => {
@@ -314,17 +306,23 @@ impl Home {
             None => self.create(channel),
         };
         let state = &mut self.channels.get_mut(at).expect("it is there or was created").state;
-        state.presence.enter(slot, member, now)
+        if state.presence.user(slot).is_some_and(|before| *before != *member.user) {
+            // Who says again who it is has left as who it was.
+            self.exit(channel, slot, now);
+            return self.enter(channel, slot, member, now);
+        }
+        state.presence.enter(slot, member).is_some()
     }
 
     /// A connection is no member any more. A user is one until the hold is over, see [`Home::departed`]; whoever has
     /// no name has left now.
     pub fn exit(&mut self, channel: &Channel, slot: SlotId, now: Moment) -> Option<Member> {
+        let hold = self.presence_hold;
         let (at, state) = self.find(channel)?;
-        let exit = state.presence.exit(slot, now);
+        let exit = state.presence.exit(slot, hold, now);
         let is_idle = state.is_idle();
         match exit {
-            Exit::Stays => None,
+            Exit::Unknown | Exit::Stays => None,
             Exit::Held => {
                 self.departing.push_back((now + self.presence_hold, channel.clone()));
                 None
@@ -340,13 +338,13 @@ impl Home {
 
     /// Who has left for good by now, and from where.
     pub fn departed(&mut self, now: Moment) -> Vec<(Channel, SlotId, Member)> {
-        let (mut departed, hold) = (Vec::new(), self.presence_hold);
+        let mut departed = Vec::new();
         while let Some((due, _)) = self.departing.front()
             && *due <= now
         {
             let Some((_, channel)) = self.departing.pop_front() else { break };
             let Some((at, state)) = self.find(&channel) else { continue };
-            let gone = state.presence.departed(hold, now).into_iter();
+            let gone = std::iter::from_fn(|| state.presence.due(now));
             departed.extend(gone.map(|(slot, member)| (channel.clone(), slot, member)));
             if state.is_idle() {
                 self.channels.remove(at);
@@ -366,7 +364,8 @@ impl Home {
         let last = self.swept.saturating_add(SWEEP_STEP).min(self.channels.span());
         for at in self.swept..last {
             let Some(Entry { channel, state }) = self.channels.get_mut(at) else { continue };
-            state.history.expire(self.namespaces.rules(channel.name()).history_ttl, now, &mut self.shelf);
+            let rules = rules(self.namespaces.rules(channel.name()));
+            state.history.expire(&mut self.shelf, at, rules, now);
             if state.is_idle() {
                 self.channels.remove(at);
             }
@@ -406,9 +405,13 @@ impl Home {
 /// Channels looked at in one step of the sweep: a step takes less than a tenth of a millisecond.
 const SWEEP_STEP: u32 = 1024;
 
-/// What the rules let a channel keep; `None` is nothing.
-fn bounds(rules: &ChannelRules) -> Option<Bounds> {
-    (rules.history_size > 0).then_some(Bounds { size: rules.history_size as usize, ttl: rules.history_ttl })
+/// What the rules let the history of a channel keep.
+fn rules(of_channel: &ChannelRules) -> Rules {
+    Rules { size: of_channel.history_size, ttl: of_channel.history_ttl }
+}
+
+fn numbered((offset, publication): (u64, &Publication)) -> Numbered {
+    Numbered { offset, publication: publication.clone() }
 }
 
 impl Histories for Table<HomeChannel> {
@@ -442,10 +445,11 @@ impl HomeChannel {
         let is_answer = self.asked.contains(shard);
         let missed = self.missed.iter_mut().find(|(other, _)| *other == shard).filter(|_| !is_answer);
         if let Some((_, first)) = missed
-            && let Some(publications) = self.history.since(*first - 1)
+            && let Since::Complete(page) = self.history.since(*first - 1, self.position.offset, usize::MAX)
         {
-            for Numbered { offset, publication } in publications {
-                let message = Message::Deliver { channel: channel.clone(), offset, publication };
+            for (offset, publication) in page {
+                let (channel, publication) = (channel.clone(), publication.clone());
+                let message = Message::Deliver { channel, offset, publication };
                 if post.post(shard, Lane::Bulk, message).is_err() {
                     *first = offset;
                     return false;
@@ -462,10 +466,10 @@ impl HomeChannel {
         if since.epoch != self.position.epoch || since.offset > self.position.offset {
             return None;
         }
-        if since.offset == self.position.offset {
-            return Some(Vec::new());
+        match self.history.since(since.offset, self.position.offset, usize::MAX) {
+            Since::Complete(page) => Some(page.map(numbered).collect()),
+            Since::Incomplete => None,
         }
-        self.history.since(since.offset).map(Iterator::collect)
     }
 }
 
