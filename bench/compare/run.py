@@ -5,7 +5,7 @@ Usage: bench/compare/run.py [--rounds 5] [--seconds 3] [--only NAME,…] [--scen
 Server on core 0, generator on core 1. Prints a table in Markdown; `just compare` sends it to bench/RESULTS.md.
 """
 
-import argparse, json, os, re, shutil, signal, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, re, secrets, shutil, signal, statistics, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
@@ -37,7 +37,7 @@ FIGURES = {
 }
 WEBSOCKET = {"echo", "fanout", "connect"}
 HTTP = {"sse", "publish"}
-API_KEY = "compare"
+API_KEY = secrets.token_hex(32)
 
 
 class Peer:

@@ -130,12 +130,12 @@ vars! {
     cleanup_interval: Duration = "120", "REALTIME_CLEANUP_INTERVAL", seconds, range(1, 86_400), live, later;
 
     ["HTTP"]
-    /// Whether HTTP responses are compressed.
-    compression_enabled: bool = "true", "REALTIME_COMPRESSION_ENABLED", live, later;
+    /// Whether streams of events are compressed, if the client asks for it.
+    compression_enabled: bool = "true", "REALTIME_COMPRESSION_ENABLED", live;
     /// Payloads below this are not compressed, neither HTTP responses nor WebSocket messages.
     compression_threshold: ByteSize = "1024", "REALTIME_COMPRESSION_THRESHOLD", bytes, range(0, 1_073_741_824), live;
-    /// Compression of HTTP responses.
-    compression_algorithm: CompressionAlgorithm = "gzip", "REALTIME_COMPRESSION_ALGORITHM", live, later;
+    /// Compression of streams of events; what is not gzip leaves them as they are.
+    compression_algorithm: CompressionAlgorithm = "gzip", "REALTIME_COMPRESSION_ALGORITHM", live;
     /// Size of a request body; a longer one gets 413.
     http_body_bytes: ByteSize = "1M", "REALTIME_HTTP_BODY_BYTES", bytes, range(1024, 67_108_864), live;
     /// Whether the health path answers.

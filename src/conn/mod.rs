@@ -158,6 +158,8 @@ pub struct EventStream {
     pub dialect: Dialect,
     /// It may be in several channels: the ids of its events are its own.
     pub has_many: bool,
+    /// Its bytes are gzip.
+    pub is_gzip: bool,
     /// When the next comment keeps it alive.
     pub comment_at: Moment,
 }

@@ -4,18 +4,20 @@
 use highper_shards::SlotId;
 use highper_wire::dialect::Dialect;
 use highper_wire::dialect::channel::check;
-use highper_wire::http1::{Connection, Head, Response, Status};
-use highper_wire::sse::{self, Cursor};
+use highper_wire::http1::{Connection, Head, Response, Status, tokens};
+use highper_wire::sse::{self, Cursor, gzip};
 
 use super::close::Cause;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
+use crate::config::CompressionAlgorithm;
 use crate::conn::{EventStream, Phase, Reply};
 use crate::message::{Channel, Position};
 
 /// What a request for a stream asks for.
 struct Wanted {
     channels: Vec<Channel>,
+    is_gzip: bool,
     cursor: Option<Cursor>,
     dialect: Dialect,
 }
@@ -64,7 +66,11 @@ impl Worker {
 
     /// Reads the request; the error names the field.
     fn wanted(&self, head: &Head<'_>, needs_channel: bool) -> Result<Wanted, (Status, String)> {
-        let mut wanted = Wanted { channels: Vec::new(), cursor: None, dialect: Dialect::Native };
+        let config = &self.shared.config;
+        let may_gzip =
+            config.compression_enabled && config.compression_algorithm == CompressionAlgorithm::Gzip;
+        let is_gzip = may_gzip && accepts_gzip(head);
+        let mut wanted = Wanted { channels: Vec::new(), is_gzip, cursor: None, dialect: Dialect::Native };
         let bad = |message: String| (Status::BadRequest, message);
         let mut last_event_id = head.header("last-event-id").map(<[u8]>::to_vec);
         for (name, value) in form_urlencoded::parse(head.query().unwrap_or_default().as_bytes()) {
@@ -112,6 +118,7 @@ impl Worker {
         let date = self.date.at((self.shared.unix_millis)());
         let retry = self.shared.config.sse_retry_interval;
         let comment_at = io.now() + self.shared.config.sse_keep_alive_interval;
+        let is_gzip = wanted.is_gzip;
         let Some(mut open) = io.open(slot) else { return };
         // What was asked before has been answered, so that there is room.
         open.out.write_last(|out| {
@@ -120,10 +127,18 @@ impl Worker {
                 .header("Cache-Control", "no-store, no-transform")
                 .header("X-Accel-Buffering", "no")
                 .header("X-Content-Type-Options", "nosniff");
+            let response = match is_gzip {
+                true => response.header("Content-Encoding", "gzip").header("Vary", "Accept-Encoding"),
+                false => response,
+            };
             cors.write(response).head_only();
-            if !head_only {
-                sse::retry(out, retry);
+            if head_only {
+                return;
             }
+            if is_gzip {
+                out.extend_from_slice(&gzip::HEADER);
+            }
+            write_piece(out, is_gzip, |out| sse::retry(out, retry));
         });
         if head_only {
             return;
@@ -132,6 +147,7 @@ impl Worker {
             endpoint,
             dialect: wanted.dialect,
             has_many: wanted.channels.len() > 1,
+            is_gzip,
             comment_at,
         });
         self.open += 1;
@@ -141,7 +157,10 @@ impl Worker {
     /// Sends one event of the embedder's; a client whose outbox is full is closed as slow.
     pub(super) fn write_event(&mut self, io: &mut ShardIo, slot: SlotId, event: Option<&str>, data: &[u8]) {
         let Some(mut open) = io.open(slot) else { return };
-        if open.out.write(|out| sse::body(out, event, data)).is_err() {
+        let Phase::Stream(stream) = &open.conn.phase else { return };
+        let is_gzip = stream.is_gzip;
+        let write = |out: &mut Vec<u8>| write_piece(out, is_gzip, |out| sse::body(out, event, data));
+        if open.out.write(write).is_err() {
             self.end(io, slot, Cause::Slow);
         }
     }
@@ -155,8 +174,29 @@ impl Worker {
         if now >= stream.comment_at {
             stream.comment_at = now + interval;
             // An outbox that is full needs no comment: its send deadline finds a dead peer.
-            let _ = open.out.write(|out| sse::comment(out, ""));
+            let is_gzip = stream.is_gzip;
+            let _ = open.out.write(|out| write_piece(out, is_gzip, |out| sse::comment(out, "")));
         }
         self.schedule(io, slot);
     }
+}
+
+/// Writes a piece of a stream; what is for one stream alone is not worth compressing.
+pub(super) fn write_piece(out: &mut Vec<u8>, is_gzip: bool, write: impl FnOnce(&mut Vec<u8>)) {
+    if !is_gzip {
+        return write(out);
+    }
+    let mut plain = Vec::new();
+    write(&mut plain);
+    gzip::stored(&plain, out);
+}
+
+/// Whether a client asks for gzip (RFC 9110 §12.5.3).
+fn accepts_gzip(head: &Head<'_>) -> bool {
+    head.headers("accept-encoding").flat_map(tokens).any(|coding| {
+        let mut parts = coding.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"gzip"));
+        let is_refused = |part: &[u8]| matches!(part, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000");
+        is_named && !parts.any(is_refused)
+    })
 }

@@ -3,12 +3,14 @@
 
 use highper_shards::{Frame, SlotId};
 use highper_wire::dialect::Dialect;
-use highper_wire::sse::{self, Tag};
+use highper_wire::sse::{self, Gzip, Tag, gzip};
 use highper_wire::ws::{self, Kind};
 
 use super::channels::{GAP, write_gap};
 use super::close::Cause;
+use super::events::write_piece;
 use super::{ShardIo, Worker};
+use crate::config::Config;
 use crate::conn::{Channels, Conn, Phase};
 use crate::hub::local::{Local, LocalChannel};
 use crate::hub::table::Entry;
@@ -32,12 +34,15 @@ enum Coding {
     Event,
     /// An event of a stream that is in many: its id is written for each.
     EventWithoutId,
+    /// The same two as gzip.
+    GzipEvent,
+    GzipEventWithoutId,
 }
 
 const FULL_WINDOW_BITS: u8 = 15;
 
 impl Form {
-    const COUNT: usize = 12;
+    const COUNT: usize = 18;
 
     fn of(conn: &Conn) -> Option<Self> {
         let (dialect, coding) = match &conn.phase {
@@ -45,19 +50,34 @@ impl Form {
                 (websocket.dialect, Coding::Deflated)
             }
             Phase::Open(websocket) => (websocket.dialect, Coding::Frame),
-            Phase::Stream(stream) if stream.has_many => (stream.dialect, Coding::EventWithoutId),
-            Phase::Stream(stream) => (stream.dialect, Coding::Event),
+            Phase::Stream(stream) => {
+                let coding = match (stream.has_many, stream.is_gzip) {
+                    (false, false) => Coding::Event,
+                    (true, false) => Coding::EventWithoutId,
+                    (false, true) => Coding::GzipEvent,
+                    (true, true) => Coding::GzipEventWithoutId,
+                };
+                (stream.dialect, coding)
+            }
             Phase::Http(_) | Phase::Closing => return None,
         };
         Some(Self { dialect, coding })
     }
 
     fn index(self) -> usize {
-        self.dialect as usize * 4 + self.coding as usize
+        self.dialect as usize * 6 + self.coding as usize
     }
 
     fn is_event(self) -> bool {
-        matches!(self.coding, Coding::Event | Coding::EventWithoutId)
+        !matches!(self.coding, Coding::Frame | Coding::Deflated)
+    }
+
+    fn is_gzip(self) -> bool {
+        matches!(self.coding, Coding::GzipEvent | Coding::GzipEventWithoutId)
+    }
+
+    fn has_own_id(self) -> bool {
+        matches!(self.coding, Coding::EventWithoutId | Coding::GzipEventWithoutId)
     }
 }
 
@@ -82,39 +102,16 @@ impl Worker {
         write: impl Fn(&mut Vec<u8>, Dialect, bool),
     ) {
         let Some(entry) = self.local.get(at) else { return };
-        let threshold = self.shared.config.compression_threshold.as_usize();
-        let event_bytes_max = self.shared.config.sse_max_event_size.as_usize();
         let mut frames: Frames = [const { None }; Form::COUNT];
         let mut delivered = 0;
+        let (local, encoder) = (&self.local, &mut self.encoder);
         for index in entry.state.subscribers.iter() {
-            let mut visited = visit(io, &self.local, index, &frames);
+            let mut visited = visit(io, local, index, &frames);
             if let Visit::Missing(form) = visited {
-                self.text.clear();
-                write(&mut self.text, form.dialect, form.is_event());
-                let (text, deflated, deflater) = (&self.text, &mut self.deflated, &mut self.deflater);
-                frames[form.index()] = Some(io.frame(|out| match form.coding {
-                    _ if text.is_empty() => {}
-                    Coding::Deflated if text.len() >= threshold => {
-                        deflated.clear();
-                        deflater.compress(text, FULL_WINDOW_BITS, deflated);
-                        ws::encoder::compressed_message(out, Kind::Text, deflated);
-                    }
-                    Coding::Frame | Coding::Deflated => ws::encoder::message(out, Kind::Text, text),
-                    Coding::Event | Coding::EventWithoutId if text.len() > event_bytes_max => {
-                        if form.coding == Coding::Event {
-                            write_id(out, entry);
-                        }
-                        let mut gap = Vec::new();
-                        write_gap(&mut gap, &entry.channel);
-                        sse::body(out, Some(GAP), &gap);
-                    }
-                    Coding::Event => {
-                        write_id(out, entry);
-                        sse::body(out, event, text);
-                    }
-                    Coding::EventWithoutId => sse::body(out, event, text),
-                }));
-                visited = visit(io, &self.local, index, &frames);
+                encoder.text.clear();
+                write(&mut encoder.text, form.dialect, form.is_event());
+                frames[form.index()] = Some(io.frame(|out| encoder.encode(out, form, entry, event)));
+                visited = visit(io, local, index, &frames);
             }
             match visited {
                 Visit::Slow(slot) => self.slow.push(slot),
@@ -131,6 +128,71 @@ impl Worker {
     }
 }
 
+/// Turns messages into frames. Keeps its memory from one to the next.
+pub(super) struct Encoder {
+    /// The message that is being encoded.
+    text: Vec<u8>,
+    /// A whole event, or a compressed message.
+    scratch: Vec<u8>,
+    deflater: ws::Deflater,
+    gzip: Gzip,
+    threshold: usize,
+    event_bytes_max: usize,
+}
+
+impl Encoder {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            text: Vec::new(),
+            scratch: Vec::new(),
+            deflater: ws::Deflater::with_level(u32::from(config.websocket_compression_level)),
+            gzip: Gzip::new(u32::from(config.websocket_compression_level)),
+            threshold: config.compression_threshold.as_usize(),
+            event_bytes_max: config.sse_max_event_size.as_usize(),
+        }
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>, form: Form, entry: &Entry<LocalChannel>, event: Option<&str>) {
+        if self.text.is_empty() {
+            return;
+        }
+        self.scratch.clear();
+        match form.coding {
+            Coding::Deflated if self.text.len() >= self.threshold => {
+                self.deflater.compress(&self.text, FULL_WINDOW_BITS, &mut self.scratch);
+                ws::encoder::compressed_message(out, Kind::Text, &self.scratch);
+            }
+            Coding::Frame | Coding::Deflated => ws::encoder::message(out, Kind::Text, &self.text),
+            Coding::Event | Coding::EventWithoutId => self.write_event(out, form, entry, event),
+            Coding::GzipEvent | Coding::GzipEventWithoutId => {
+                let mut plain = std::mem::take(&mut self.scratch);
+                self.write_event(&mut plain, form, entry, event);
+                match plain.len() >= self.threshold {
+                    true => self.gzip.compress(&plain, out),
+                    false => gzip::stored(&plain, out),
+                }
+                self.scratch = plain;
+            }
+        }
+    }
+
+    /// One event. What is larger than a stream may carry becomes a gap.
+    fn write_event(&self, out: &mut Vec<u8>, form: Form, entry: &Entry<LocalChannel>, event: Option<&str>) {
+        if let Some(position) = entry.state.position().filter(|_| !form.has_own_id())
+            && !entry.channel.is_reserved()
+        {
+            let place = (entry.state.tag, position.epoch as u32, position.offset);
+            sse::id_of_cursor(out, std::iter::once(place));
+        }
+        if self.text.len() <= self.event_bytes_max {
+            return sse::body(out, event, &self.text);
+        }
+        let mut gap = Vec::new();
+        write_gap(&mut gap, &entry.channel);
+        sse::body(out, Some(GAP), &gap);
+    }
+}
+
 fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames) -> Visit {
     let Some((slot, mut open)) = io.open_at(index) else { return Visit::Done };
     let Some(form) = Form::of(open.conn) else { return Visit::Done };
@@ -139,9 +201,10 @@ fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames) -> Visit 
         Some(frame) if frame.is_empty() => return Visit::Done,
         Some(frame) => frame,
     };
-    if form.coding == Coding::EventWithoutId {
-        let channels = &open.conn.channels;
-        let written = open.out.write(|out| sse::id_of_cursor(out, places(local, channels, slot, None)));
+    if form.has_own_id() {
+        let places = places(local, &open.conn.channels, slot, None);
+        let write = |out: &mut Vec<u8>| sse::id_of_cursor(out, places);
+        let written = open.out.write(|out| write_piece(out, form.is_gzip(), write));
         if written.is_err() {
             return Visit::Slow(slot);
         }
@@ -149,14 +212,6 @@ fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames) -> Visit 
     match open.out.push(frame.clone()) {
         Ok(()) => Visit::Done,
         Err(_) => Visit::Slow(slot),
-    }
-}
-
-/// The id of an event of a stream that is in this channel alone.
-fn write_id(out: &mut Vec<u8>, entry: &Entry<LocalChannel>) {
-    if let Some(position) = entry.state.position().filter(|_| !entry.channel.is_reserved()) {
-        let place = (entry.state.tag, position.epoch as u32, position.offset);
-        sse::id_of_cursor(out, std::iter::once(place));
     }
 }
 

@@ -95,6 +95,7 @@ pub struct Worker {
     deflated: Vec<u8>,
     /// Text that is being put together, kept for its memory.
     text: Vec<u8>,
+    encoder: fanout::Encoder,
     /// The body of an answer, kept for its memory.
     body: Vec<u8>,
     /// The name of a publisher, kept for its memory.
@@ -140,6 +141,7 @@ impl Worker {
             deflater: ws::Deflater::with_level(u32::from(config.websocket_compression_level)),
             deflated: Vec::new(),
             text: Vec::new(),
+            encoder: fanout::Encoder::new(config),
             body: Vec::new(),
             from: String::new(),
             slow: Vec::new(),

@@ -10,6 +10,7 @@ use highper_wire::ws::{self, Kind};
 
 use super::channels::{GAP, TryAgain, epoch, write_gap, write_publication};
 use super::close::Cause;
+use super::events::write_piece;
 use super::fanout::places;
 use super::members::native_member;
 use super::{ShardIo, Worker};
@@ -145,9 +146,12 @@ impl Worker {
                     write_publication(&mut text, stream.dialect, channel, *offset, publication, &from);
                     let event = publication.extras.as_ref().and_then(|extras| extras.event.as_deref());
                     let places = places(&self.local, &open.conn.channels, slot, Some((at, *offset)));
+                    let is_gzip = stream.is_gzip;
                     open.out.write_last(|out| {
-                        sse::id_of_cursor(out, places);
-                        sse::body(out, event, &text);
+                        write_piece(out, is_gzip, |out| {
+                            sse::id_of_cursor(out, places);
+                            sse::body(out, event, &text);
+                        });
                     });
                 }
                 Phase::Http(_) | Phase::Closing => {}
@@ -162,12 +166,11 @@ impl Worker {
     /// ever comes.
     pub(super) fn stream_joined(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel, has_gap: bool) {
         let Some(mut open) = io.open(slot) else { return };
-        if !matches!(open.conn.phase, Phase::Stream(_)) {
-            return;
-        }
+        let Phase::Stream(stream) = &open.conn.phase else { return };
+        let is_gzip = stream.is_gzip;
         let places = places(&self.local, &open.conn.channels, slot, None);
         let text = &mut self.text;
-        let written = open.out.write(|out| {
+        let write = |out: &mut Vec<u8>| {
             sse::id_of_cursor(out, places);
             if has_gap {
                 text.clear();
@@ -176,7 +179,8 @@ impl Worker {
             } else {
                 out.push(b'\n');
             }
-        });
+        };
+        let written = open.out.write(|out| write_piece(out, is_gzip, write));
         if written.is_err() {
             self.end(io, slot, Cause::Slow);
         }
