@@ -29,6 +29,8 @@ pub struct Counters {
     pub mesh_full: u64,
     /// Deliveries replaced by a gap signal, because the lane to the shard was full: one for each shard.
     pub shards_behind: u64,
+    /// Publications that slow subscribers lost, by the policy of their channel.
+    pub dropped: u64,
     /// Gap signals sent to subscribers.
     pub gaps: u64,
     /// Connections closed because they read too slowly.

@@ -187,6 +187,11 @@ impl Worker {
         publication: &Publication,
     ) {
         let Some(at) = self.local.deliver(channel, offset) else { return };
+        if let Some(before) =
+            self.local.get(at).filter(|_| offset > 0).and_then(|entry| entry.state.position())
+        {
+            self.tell_drops(io, at, Position { offset: offset - 1, ..before });
+        }
         let from = self.publisher(publication);
         let event = publication.extras.as_ref().and_then(|extras| extras.event.as_deref());
         self.fan_out(io, at, event, |out, dialect, _| {

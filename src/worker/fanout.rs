@@ -10,7 +10,7 @@ use super::channels::{GAP, write_gap};
 use super::close::Cause;
 use super::events::write_piece;
 use super::{ShardIo, Worker};
-use crate::config::Config;
+use crate::config::{Config, SlowConsumer};
 use crate::conn::{Channels, Conn, Phase};
 use crate::hub::local::{Local, LocalChannel};
 use crate::hub::table::Entry;
@@ -102,6 +102,7 @@ impl Worker {
         write: impl Fn(&mut Vec<u8>, Dialect, bool),
     ) {
         let Some(entry) = self.local.get(at) else { return };
+        let rules = *self.shared.config.namespaces.rules(entry.channel.name());
         let mut frames: Frames = [const { None }; Form::COUNT];
         let mut delivered = 0;
         let (local, encoder) = (&self.local, &mut self.encoder);
@@ -122,8 +123,12 @@ impl Worker {
         for frame in frames.into_iter().flatten() {
             io.recycle(frame);
         }
+        let is_closing = rules.slow_consumer == SlowConsumer::Disconnect;
         while let Some(slot) = self.slow.pop() {
-            self.end(io, slot, Cause::Slow);
+            match is_closing {
+                true => self.end(io, slot, Cause::Slow),
+                false => self.dropped(io, at, slot),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod api;
 mod channels;
 mod close;
 mod commands;
+mod drops;
 mod events;
 mod fanout;
 mod http;
@@ -102,6 +103,10 @@ pub struct Worker {
     from: String,
     /// Connections that read too slowly, found while a publication is delivered.
     slow: Vec<SlotId>,
+    /// Channels with a subscriber that lost publications and was not told yet.
+    dropping: Vec<u32>,
+    /// When they are looked at again.
+    drops_at: Moment,
     /// Requests sent to each home shard that it has not answered yet.
     outstanding: Vec<usize>,
     /// How many those may be for each home shard.
@@ -145,6 +150,8 @@ impl Worker {
             body: Vec::new(),
             from: String::new(),
             slow: Vec::new(),
+            dropping: Vec::new(),
+            drops_at: Moment::ZERO,
             // The mesh gives its control lanes a quarter of the capacity; half of that leaves room for the rest.
             receipts_max: (config.mesh_capacity as usize / 8).max(8),
             outstanding: vec![0; usize::from(shared.names.shards())],
@@ -320,6 +327,7 @@ impl Logic for Worker {
         self.home.catch_up(io.now(), io);
         self.local.settle(&mut self.home, io);
         let is_unsent = self.resend(io);
+        self.tell_dropped(io);
         self.tell_departures(io);
         if let Some(at) = self.home.next_departure() {
             io.turn_by(at);
