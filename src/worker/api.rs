@@ -25,7 +25,10 @@ use crate::message::{
 };
 
 /// Requests of one connection whose answers are out. Beyond it a request is told to try again.
-const JOBS_MAX: usize = 512;
+pub(super) const JOBS_MAX: usize = 512;
+
+/// Memory for bodies that a connection keeps between two requests.
+const BODY_KEPT_MAX: usize = 16 * 1024;
 
 /// Where an answer goes.
 #[derive(Clone, Copy)]
@@ -39,6 +42,8 @@ impl Worker {
     pub(super) fn api_reply(&self, head: &Head<'_>) -> Reply {
         let method = api::method(head.path()).unwrap_or_default();
         let refusal = match &self.shared.config.api_key {
+            // A page of another site could make a browser on this host call.
+            None if head.header("origin").is_some() => Some(Refusal::no_key()),
             None if self.shared.is_local => None,
             None => Some(Refusal::no_key()),
             Some(key) => {
@@ -78,8 +83,10 @@ impl Worker {
             self.carry_out_call(io, Place { slot, job }, &mut part, call);
         }
         self.write_backlog(io, slot);
-        // The memory of the body serves the next request.
-        if let Some(backlog) = backlog_of(io, slot) {
+        // The memory of a small body serves the next request.
+        if body.capacity() <= BODY_KEPT_MAX
+            && let Some(backlog) = backlog_of(io, slot)
+        {
             backlog.body = body;
             backlog.body.clear();
         }

@@ -83,7 +83,12 @@ impl Worker {
         if !io.conn(slot).is_some_and(|conn| conn.channels.remove(at)) {
             return false;
         }
-        for joining in self.local.leave(at, slot, &mut self.home, io) {
+        let channel = self.local.get(at).map(|entry| entry.channel.clone());
+        let withdrawn = self.local.leave(at, slot, &mut self.home, io);
+        if let Some(channel) = channel {
+            self.exit(io, slot, &channel);
+        }
+        for joining in withdrawn {
             let message = "the connection left before it was in";
             self.refuse_command(io, slot, ErrorCode::NotJoined, message, joining.id.as_deref());
         }

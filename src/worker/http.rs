@@ -7,6 +7,7 @@ use highper_wire::http1::{self, Connection, Event, Head, Limits, Reader, Refusal
 use highper_wire::ws::handshake::{self, HandshakeRefusal};
 use highper_wire::ws::{Decoder, extension};
 
+use super::api::JOBS_MAX;
 use super::close::Cause;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
@@ -201,6 +202,9 @@ impl Worker {
         if http.is_waiting()
             && let Some(backlog) = &mut http.backlog
         {
+            if backlog.waiting.len() >= JOBS_MAX {
+                return self.close_http(io, slot);
+            }
             let content = Content::Ready(response.into());
             return backlog.waiting.push_back(Waiting { content, keep_alive, cors: Cors::default() });
         }

@@ -48,7 +48,7 @@ impl Refusal {
 
     /// Without a key the API answers only local callers.
     pub fn no_key() -> Self {
-        let message = "the API is closed: set REALTIME_API_KEY, or listen on a loopback address";
+        let message = "the API is closed: set REALTIME_API_KEY, or listen on a loopback address and call from no browser";
         Self::new(403, 103, message.into())
     }
 
