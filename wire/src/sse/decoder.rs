@@ -38,6 +38,8 @@ pub struct Decoder {
     event: String,
     /// What the next event will carry.
     id: String,
+    /// What the last whole event carried, even one without data.
+    last_id: String,
     retry: Option<Duration>,
 }
 
@@ -74,6 +76,7 @@ impl Decoder {
             data: String::new(),
             event: String::new(),
             id: String::new(),
+            last_id: String::new(),
             retry: None,
         }
     }
@@ -93,6 +96,12 @@ impl Decoder {
     /// How long the stream told its clients to wait before they connect again, if it did.
     pub fn retry(&self) -> Option<Duration> {
         self.retry
+    }
+
+    /// What a client connects again with (Last-Event-ID): the last id of the stream whose event has ended, also of an
+    /// event without data, which is told to nobody. Empty if there is none.
+    pub fn last_event_id(&self) -> &str {
+        &self.last_id
     }
 
     fn lines(&mut self, bytes: &[u8], on_event: &mut impl FnMut(Event<'_>)) -> Result<(), TooLong> {
@@ -171,6 +180,9 @@ impl Decoder {
     }
 
     fn dispatch(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
+        if self.last_id != self.id {
+            self.last_id.clone_from(&self.id);
+        }
         if self.data.pop().is_some() {
             let event = if self.event.is_empty() { "message" } else { &self.event };
             on_event(Event { id: &self.id, event, data: &self.data });
@@ -256,6 +268,23 @@ mod tests {
                 let (left, right) = stream.split_at(cut);
                 assert_eq!(events_of(&mut Decoder::new(), &[left, b"", right]).0, whole, "cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn the_id_to_come_back_with_is_that_of_the_last_event_that_has_ended() {
+        let mut decoder = Decoder::new();
+        for (piece, id, events) in [
+            ("id: 1\n", "", 0),
+            ("\n", "1", 0),
+            ("id: 2\ndata: a\n", "1", 0),
+            ("\n", "2", 1),
+            ("data: b\n\n", "2", 1),
+            ("id\n", "2", 0),
+            ("\n", "", 0),
+        ] {
+            assert_eq!(events_of(&mut decoder, &[piece.as_bytes()]).0.len(), events, "{piece:?}");
+            assert_eq!(decoder.last_event_id(), id, "{piece:?}");
         }
     }
 
