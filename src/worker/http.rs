@@ -54,6 +54,10 @@ impl Worker {
         let mut input: &[u8] = bytes;
         let begun = reader.stage() != Stage::Idle;
         let upgraded = loop {
+            // Behind the request of a stream, or one whose answer closes the connection, nothing is a request.
+            if !io.conn(slot).is_some_and(|conn| matches!(conn.phase, Phase::Http(_))) {
+                return;
+            }
             match reader.next(&self.head_limits, &mut input) {
                 Ok(None) => break false,
                 Ok(Some(Event::Request(head))) => {
