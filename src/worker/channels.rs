@@ -18,6 +18,17 @@ use crate::message::{Channel, ChannelKind, Kind, Message, Position, Publication,
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TryAgain;
 
+/// A join whose connection was not told yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begun {
+    /// In, from this position on.
+    Joined(Position),
+    /// The home must be asked what was missed after a position; with the serial number of the join.
+    Away(Position, u32),
+    /// The home was asked where the channel stands.
+    Waiting,
+}
+
 impl From<TryAgain> for Error {
     fn from(_: TryAgain) -> Self {
         Self::TryAgain
@@ -44,6 +55,20 @@ impl Worker {
         id: Option<&[u8]>,
         since: Option<Position>,
     ) -> Result<(), Error> {
+        let begun = self.begin_join(io, slot, channel, id, since)?;
+        self.answer_join(io, slot, channel, id, begun);
+        Ok(())
+    }
+
+    /// The first half of [`Worker::join`]: the connection has its place in the channel, but nothing was said.
+    pub(super) fn begin_join(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &Channel,
+        id: Option<&[u8]>,
+        since: Option<Position>,
+    ) -> Result<Begun, Error> {
         // Who is closing has left its channels already: a subscription would pass to the next one in its slot.
         let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) else { return Err(Error::Closed) };
         let known = self.local.find(channel.name(), channel.hash());
@@ -67,14 +92,28 @@ impl Worker {
         if let Some(conn) = io.conn(slot).filter(|_| !is_in) {
             conn.channels.insert(at);
         }
-        if let Some(position) = position {
-            self.joined(io, slot, channel, position, id, None);
-        } else if let Some(since) = since
-            && self.local.get(at).is_some_and(|entry| entry.state.position().is_some())
-        {
-            self.ask_missed(io, slot, channel, since, serial);
+        let is_held = || self.local.get(at).is_some_and(|entry| entry.state.position().is_some());
+        Ok(match (position, since) {
+            (Some(position), _) => Begun::Joined(position),
+            (None, Some(since)) if is_held() => Begun::Away(since, serial),
+            (None, _) => Begun::Waiting,
+        })
+    }
+
+    /// The second half: says what is known already, asks for what was missed.
+    pub(super) fn answer_join(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &Channel,
+        id: Option<&[u8]>,
+        begun: Begun,
+    ) {
+        match begun {
+            Begun::Joined(position) => self.joined(io, slot, channel, position, id, None),
+            Begun::Away(since, serial) => self.ask_missed(io, slot, channel, since, serial),
+            Begun::Waiting => {}
         }
-        Ok(())
     }
 
     /// Ends a subscription; false if there was none. Joins that were not answered yet are answered now.

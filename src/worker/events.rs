@@ -47,17 +47,23 @@ impl Worker {
             self.end(io, slot, Cause::Slow);
             return None;
         }
+        // First a place in every channel: each id that is sent, from the first on, tells all of them.
+        let mut begun = Vec::with_capacity(wanted.channels.len());
         for channel in &wanted.channels {
             // A cursor that says nothing of a channel may have lost it: its client is told of a gap.
             let since = wanted.cursor.as_ref().map(|cursor| match cursor.position(channel.name()) {
                 Some((epoch, offset)) => Position { epoch: u64::from(epoch), offset },
                 None => Position::UNKNOWN,
             });
-            if self.join(io, slot, channel, None, since).is_err() {
+            let Ok(join) = self.begin_join(io, slot, channel, None, since) else {
                 // The browser comes back by itself, with the cursor it has.
                 self.end(io, slot, Cause::Restart);
                 return None;
-            }
+            };
+            begun.push(join);
+        }
+        for (channel, begun) in wanted.channels.iter().zip(begun) {
+            self.answer_join(io, slot, channel, None, begun);
         }
         self.opened(io, slot, endpoint);
         self.schedule(io, slot);
