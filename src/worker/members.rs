@@ -14,7 +14,8 @@ impl Worker {
         if !self.shared.config.namespaces.rules(channel.name()).presence {
             return;
         }
-        let Some(conn) = io.conn(slot) else { return };
+        // Who could not even be told that it is in has left already.
+        let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) else { return };
         let session = conn.session.as_ref();
         let member = Member {
             user: session.and_then(|session| session.user.clone()).unwrap_or_default(),
