@@ -2,6 +2,8 @@
 //! the dialect promises one connection: each request with an `id` is answered once, and by its answer. Owns no
 //! socket.
 
+use highper_realtime::message::Position;
+
 use crate::checker::{Checker, Payload, SubscriptionId};
 use crate::session::{Broken, Event, Kit, Session};
 
@@ -18,10 +20,19 @@ pub struct Member {
     pub refused: Option<u16>,
     /// What the server must not have done.
     pub problems: Vec<String>,
-    rooms: Vec<Option<SubscriptionId>>,
+    rooms: Vec<Option<Place>>,
+    /// Rooms of the connection before this one: joined again, they go on where they were.
+    before: Vec<Option<Place>>,
     publisher: Option<u32>,
     pending: Vec<(u64, Request)>,
     requests: u64,
+}
+
+/// A subscription and everything up to where it has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub joined: SubscriptionId,
+    pub at: Position,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +54,18 @@ impl Member {
             refused: None,
             problems: Vec::new(),
             rooms: vec![None; rooms],
+            before: vec![None; rooms],
             publisher: None,
             pending: Vec::new(),
             requests: 0,
         }
+    }
+
+    /// The same client after its connection broke: about to connect and to go on where it was.
+    pub fn again(self, path: &str) -> Self {
+        let both = self.rooms.iter().zip(&self.before);
+        let before = both.map(|(now, before)| now.or(*before)).collect();
+        Self { before, problems: self.problems, ..Self::new(self.number, path, self.rooms.len()) }
     }
 
     /// Whether it can ask for something.
@@ -59,14 +78,28 @@ impl Member {
         self.pending.is_empty()
     }
 
+    /// Requests without an answer.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// The rooms it is in, as far as it was told.
     pub fn rooms(&self) -> impl Iterator<Item = u32> + '_ {
         (0..).zip(&self.rooms).filter_map(|(room, joined)| joined.map(|_| room))
     }
 
+    /// How far it has come in each room it is in.
+    pub fn places(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
+        (0..).zip(&self.rooms).filter_map(|(room, place)| Some((room, (*place)?)))
+    }
+
+    /// Joins a room, where it left off if the connection before was in it.
     pub fn join(&mut self, room: u32) {
         let id = self.request(Request::Join(room));
-        self.session.join(&name(room), id);
+        match self.before[room as usize] {
+            Some(place) => self.session.join_since(&name(room), place.at, id),
+            None => self.session.join(&name(room), id),
+        }
     }
 
     pub fn leave(&mut self, room: u32) {
@@ -106,8 +139,8 @@ impl Member {
 
     /// The connection is gone, whoever ended it.
     pub fn gone(&mut self, checker: &mut Checker) {
-        for joined in self.rooms.iter_mut().filter_map(Option::take) {
-            checker.ended(joined);
+        for place in self.rooms.iter_mut().chain(&mut self.before).filter_map(Option::take) {
+            checker.ended(place.joined);
         }
         self.pending.clear();
     }
@@ -119,32 +152,31 @@ impl Member {
         match event {
             Event::Welcome => self.is_welcome = true,
             Event::Message { channel, offset, data } => match self.room(channel) {
-                Some((_, Some(joined))) => checker.received(joined, offset, data),
+                Some((room, Some(place))) => {
+                    checker.received(place.joined, offset, data);
+                    self.advance(room, Position { offset, ..place.at });
+                }
                 Some((room, None)) => checker.phantom(self.number, room, data),
                 None => self.problem(format!("a message of {channel}")),
             },
-            Event::Joined { channel, at, id } => {
-                let Some((room, before)) = self.room(channel) else {
-                    return self.problem(format!("joined {channel}"));
-                };
-                self.answered(id, Request::Join(room));
-                match before {
-                    Some(joined) => checker.joined_again(joined, at),
-                    None => self.rooms[room as usize] = Some(checker.joined(self.number, room, at)),
-                }
+            Event::Joined { channel, at, recovered, id } => {
+                self.on_joined(checker, channel, at, recovered, id)
             }
             Event::Left { channel, id } => {
                 let Some((room, before)) = self.room(channel) else {
                     return self.problem(format!("left {channel}"));
                 };
                 self.answered(id, Request::Leave(room));
-                if let Some(joined) = before {
-                    checker.ended(joined);
+                if let Some(place) = before {
+                    checker.ended(place.joined);
                     self.rooms[room as usize] = None;
                 }
             }
             Event::Gap { channel, at } => match self.room(channel) {
-                Some((_, Some(joined))) => checker.gap(joined, at),
+                Some((room, Some(place))) => {
+                    checker.gap(place.joined, at);
+                    self.advance(room, at);
+                }
                 Some((_, None)) | None => self.problem(format!("a gap of {channel}")),
             },
             Event::Ack { offset, id } => match self.take(id) {
@@ -155,6 +187,40 @@ impl Member {
             Event::Pong { id } => self.answered(id, Request::Ping),
             Event::Binary(_) => {}
             Event::Close(code) => self.closed = Some(code),
+        }
+    }
+
+    fn on_joined(
+        &mut self,
+        checker: &mut Checker,
+        channel: &str,
+        at: Position,
+        recovered: Option<bool>,
+        id: Option<u64>,
+    ) {
+        let Some((room, now)) = self.room(channel) else {
+            return self.problem(format!("joined {channel}"));
+        };
+        self.answered(id, Request::Join(room));
+        match (now, self.before[room as usize].take(), recovered) {
+            (Some(place), None, None) => checker.joined_again(place.joined, at),
+            (None, None, None) => {
+                let joined = checker.joined(self.number, room, at);
+                self.rooms[room as usize] = Some(Place { joined, at });
+            }
+            // What it missed follows; the checker sees whether all of it does.
+            (None, Some(place), Some(true)) if place.at.epoch == at.epoch => {
+                self.rooms[room as usize] = Some(place);
+            }
+            (None, Some(Place { joined, .. }), Some(false)) => {
+                checker.gap(joined, at);
+                self.rooms[room as usize] = Some(Place { joined, at });
+            }
+            (now, before, _) => {
+                self.problem(format!(
+                    "joined {channel} at {at:?}, recovered: {recovered:?}, was in {now:?} {before:?}"
+                ));
+            }
         }
     }
 
@@ -197,7 +263,13 @@ impl Member {
         Some(self.pending.remove(at).1)
     }
 
-    fn room(&self, channel: &str) -> Option<(u32, Option<SubscriptionId>)> {
+    fn advance(&mut self, room: u32, at: Position) {
+        if let Some(place) = &mut self.rooms[room as usize] {
+            place.at = at;
+        }
+    }
+
+    fn room(&self, channel: &str) -> Option<(u32, Option<Place>)> {
         let room: u32 = channel.strip_prefix("room-")?.parse().ok()?;
         Some((room, *self.rooms.get(room as usize)?))
     }
@@ -207,6 +279,6 @@ impl Member {
     }
 }
 
-fn name(room: u32) -> String {
+pub fn name(room: u32) -> String {
     format!("room-{room}")
 }

@@ -39,6 +39,8 @@ pub enum Event<'a> {
     Joined {
         channel: &'a str,
         at: Position,
+        /// What became of `since`.
+        recovered: Option<bool>,
         id: Option<u64>,
     },
     Left {
@@ -146,6 +148,12 @@ impl Session {
         self.text(&format!(r#"{{"type":"join","channel":"{channel}","id":{id}}}"#));
     }
 
+    /// Joins and wants what came after a position.
+    pub fn join_since(&mut self, channel: &str, Position { epoch, offset }: Position, id: u64) {
+        let since = format!(r#"{{"epoch":"{epoch:08x}","offset":{offset}}}"#);
+        self.text(&format!(r#"{{"type":"join","channel":"{channel}","since":{since},"id":{id}}}"#));
+    }
+
     pub fn leave(&mut self, channel: &str, id: u64) {
         self.text(&format!(r#"{{"type":"leave","channel":"{channel}","id":{id}}}"#));
     }
@@ -176,7 +184,7 @@ impl Session {
 }
 
 /// Reads an event. Its fields stand in the documented order, and no string of these tests needs an escape.
-fn parse(text: &[u8]) -> Result<Event<'_>, Broken> {
+pub fn parse(text: &[u8]) -> Result<Event<'_>, Broken> {
     let broken = || Broken::Protocol(format!("no event of the dialect: {}", String::from_utf8_lossy(text)));
     read(text).ok_or_else(broken)
 }
@@ -194,7 +202,8 @@ fn read(text: &[u8]) -> Option<Event<'_>> {
         b"welcome" => Event::Welcome,
         b"joined" => {
             let channel = rest.string("channel")?;
-            Event::Joined { channel, at: rest.position()?, id: rest.number("id") }
+            let at = rest.position()?;
+            Event::Joined { channel, at, recovered: rest.boolean("recovered"), id: rest.number("id") }
         }
         b"left" => Event::Left { channel: rest.string("channel")?, id: rest.number("id") },
         b"gap" => Event::Gap { channel: rest.string("channel")?, at: rest.position()? },
@@ -232,6 +241,16 @@ impl<'a> Fields<'a> {
         let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.0 = &value[digits..];
         std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
+    }
+
+    fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        let (is_true, rest) = match value.strip_prefix(b"true") {
+            Some(rest) => (true, rest),
+            None => (false, value.strip_prefix(b"false")?),
+        };
+        self.0 = rest;
+        Some(is_true)
     }
 
     fn position(&mut self) -> Option<Position> {
