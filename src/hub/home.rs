@@ -8,6 +8,7 @@ use highper_shards::mesh::Lane;
 use highper_shards::{Moment, ShardId, SlotId};
 
 use super::Post;
+use super::epochs::Epochs;
 use super::history::{Histories, History, Rules, Shelf, Since};
 use super::presence::{Exit, Presence};
 use super::repeats::{KEYS_MAX, Repeats, TTL};
@@ -79,7 +80,7 @@ impl Home {
     pub fn new(epoch_seed: u64, keeping: Keeping) -> Self {
         Self {
             channels: Table::default(),
-            epochs: Epochs { state: epoch_seed },
+            epochs: Epochs::new(epoch_seed),
             behind: Vec::new(),
             owed: VecDeque::new(),
             shelf: Shelf::new(keeping.history_bytes),
@@ -143,7 +144,12 @@ impl Home {
         };
         let sequenced = match found {
             Some(at) => self.publish_at(at, publication, rules, now, post),
-            None => Sequenced { position: None, offset: 0, deliver_here: false, behind: 0 },
+            None => {
+                if publication.is_numbered() {
+                    self.epochs.forget(channel.hash());
+                }
+                Sequenced { position: None, offset: 0, deliver_here: false, behind: 0 }
+            }
         };
         if let Some(key) = key {
             self.repeats.remember(channel, key, sequenced.position.unwrap_or(Position::UNKNOWN), now);
@@ -217,7 +223,7 @@ impl Home {
         state.asked.remove(shard);
         state.missed.retain(|(other, _)| *other != shard);
         if state.is_idle() {
-            self.channels.remove(at);
+            self.forget(at);
         }
     }
 
@@ -329,7 +335,7 @@ impl Home {
             }
             Exit::Left(member) => {
                 if is_idle {
-                    self.channels.remove(at);
+                    self.forget(at);
                 }
                 Some(member)
             }
@@ -347,7 +353,7 @@ impl Home {
             let gone = std::iter::from_fn(|| state.presence.due(now));
             departed.extend(gone.map(|(slot, member)| (channel.clone(), slot, member)));
             if state.is_idle() {
-                self.channels.remove(at);
+                self.forget(at);
             }
         }
         departed
@@ -367,7 +373,7 @@ impl Home {
             let rules = rules(self.namespaces.rules(channel.name()));
             state.history.expire(&mut self.shelf, at, rules, now);
             if state.is_idle() {
-                self.channels.remove(at);
+                self.forget(at);
             }
         }
         let is_around = last == self.channels.span();
@@ -397,8 +403,16 @@ impl Home {
     }
 
     fn create(&mut self, channel: &Channel) -> u32 {
-        let position = Position { epoch: self.epochs.next(), offset: 0 };
+        let position = Position { epoch: self.epochs.of(channel.hash()), offset: 0 };
         self.channels.insert(channel, HomeChannel::new(position))
+    }
+
+    fn forget(&mut self, at: u32) {
+        let Some(Entry { channel, state }) = self.channels.get(at) else { return };
+        if state.position.offset > 0 {
+            self.epochs.forget(channel.hash());
+        }
+        self.channels.remove(at);
     }
 }
 
@@ -470,20 +484,5 @@ impl HomeChannel {
             Since::Complete(page) => Some(page.map(numbered).collect()),
             Since::Incomplete => None,
         }
-    }
-}
-
-/// Epochs that do not repeat within a process and hardly between processes (SplitMix64).
-struct Epochs {
-    state: u64,
-}
-
-impl Epochs {
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // Clients keep positions of many channels in few bytes: 32 bits tell lives of a channel apart.
-        (mixed ^ mixed >> 31) >> 32
     }
 }

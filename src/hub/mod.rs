@@ -2,6 +2,7 @@
 //! channel has one home shard; the two sides talk by [`Message`] over the mesh, or by a call when they meet.
 //! Never touches a connection: the worker does what the hub returns.
 
+mod epochs;
 pub mod history;
 pub mod home;
 pub mod local;

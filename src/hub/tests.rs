@@ -343,13 +343,25 @@ fn a_kept_channel_is_heard_without_asking_and_stays() {
 }
 
 #[test]
-fn a_channel_begins_a_new_epoch_after_its_last_subscriber_left() {
+fn a_channel_begins_a_new_epoch_once_a_publication_is_forgotten() {
     let mut process = Process::new(1, 4);
     let channel = process.names.parse("again").unwrap();
-    process.join(0, 1, &channel);
-    let first = process.shards[0].home.position(&channel).unwrap();
-    process.leave(0, 1, &channel);
-    process.join(0, 1, &channel);
-    let second = process.shards[0].home.position(&channel).unwrap();
-    assert_ne!(first.epoch, second.epoch);
+    let mut rejoined = |publishes_in: bool, publishes_between: bool| {
+        process.join(0, 1, &channel);
+        let before = process.shards[0].home.position(&channel).unwrap();
+        assert!(!publishes_in || process.publish(0, &channel));
+        process.leave(0, 1, &channel);
+        assert!(process.shards[0].home.is_empty());
+        assert!(!publishes_between || process.publish(0, &channel));
+        process.join(0, 1, &channel);
+        let after = process.shards[0].home.position(&channel).unwrap();
+        process.leave(0, 1, &channel);
+        assert_eq!(after.offset, 0);
+        before.epoch == after.epoch
+    };
+    assert!(rejoined(false, false), "who comes back missed nothing");
+    assert!(!rejoined(true, false));
+    assert!(!rejoined(false, true), "nobody heard it and nothing kept it");
+    assert!(!rejoined(true, true));
+    assert!(rejoined(false, false));
 }
