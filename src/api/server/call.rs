@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use highper_wire::dialect::channel::check;
 use highper_wire::sse;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::job::PARTS_MAX;
@@ -138,7 +138,7 @@ struct Fields<'a> {
     client: Option<&'a RawValue>,
     #[serde(borrow)]
     whitelist: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "even_null")]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     b64data: Option<&'a RawValue>,
@@ -162,6 +162,11 @@ struct Fields<'a> {
     disconnect: Option<&'a RawValue>,
     #[serde(borrow)]
     commands: Option<&'a RawValue>,
+}
+
+/// A value that may be null, which is published like any other.
+fn even_null<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// One call; `path` is what its fields are called after in errors.
@@ -261,6 +266,8 @@ impl<'a> At<'_, '_, 'a> {
     fn publish(&self) -> Result<Publish<'a>, Refusal> {
         let fields = self.fields;
         let data = match (fields.data, fields.b64data) {
+            // Beside other data, null is none.
+            (Some(data), Some(encoded)) if data.get() == "null" => Cow::Owned(self.decoded(encoded)?),
             (Some(data), _) => Cow::Borrowed(data.get().as_bytes()),
             (None, Some(encoded)) => Cow::Owned(self.decoded(encoded)?),
             (None, None) => return Err(self.bad("data", "is missing")),
