@@ -250,7 +250,12 @@ impl Local {
 
     fn join_known(&mut self, at: u32, joining: Joining) -> Join {
         let state = self.at_mut(at);
-        if state.recovering.iter().any(|other| other.slot == joining.slot) {
+        let waiting: &[Joining] = match &state.link {
+            Link::Asked(waiting) => waiting,
+            Link::Held(_) => &state.recovering,
+        };
+        // A second join would be answered first, and what was missed would come after what is new.
+        if waiting.iter().any(|other| other.slot == joining.slot && other.since.is_some()) {
             return Join::TryAgain;
         }
         match &mut state.link {

@@ -44,4 +44,6 @@ impl<C> Post for highper_shards::Io<C, Message> {
 }
 
 #[cfg(test)]
+mod recovery_tests;
+#[cfg(test)]
 mod tests;

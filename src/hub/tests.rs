@@ -14,12 +14,12 @@ use crate::config::Config;
 use crate::message::{Channel, Message, Names, Position, Publication};
 
 /// Lanes between shards, each first in first out and of a small capacity.
-struct Lanes {
-    capacity: usize,
-    queues: HashMap<(ShardId, ShardId), VecDeque<Message>>,
+pub(super) struct Lanes {
+    pub(super) capacity: usize,
+    pub(super) queues: HashMap<(ShardId, ShardId), VecDeque<Message>>,
 }
 
-struct From<'a>(ShardId, &'a mut Lanes);
+pub(super) struct From<'a>(pub(super) ShardId, pub(super) &'a mut Lanes);
 
 impl Post for From<'_> {
     fn shard(&self) -> ShardId {
@@ -199,20 +199,20 @@ impl Process {
 }
 
 /// What homes keep: so many publications of each channel.
-fn keeping(history_size: u32) -> Keeping {
+pub(super) fn keeping(history_size: u32) -> Keeping {
     let mut config = Config { history_size, presence: true, ..Config::default() };
     config.settle();
     Keeping { namespaces: config.namespaces, history_bytes: 1 << 20, presence_hold: Duration::from_secs(3) }
 }
 
-fn slot_id(shard: ShardId, slot: u32) -> SlotId {
+pub(super) fn slot_id(shard: ShardId, slot: u32) -> SlotId {
     SlotId { token: Token { index: slot, generation: 0 }, shard }
 }
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((self.0 >> 33) as usize) % bound
     }
