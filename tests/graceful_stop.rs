@@ -106,8 +106,8 @@ fn nobody_holds_a_stop_up_for_longer_than_its_grace_and_nobody_comes_in() {
             if let Ok(stream) = std::net::TcpStream::connect(address) {
                 let mut late = Client::on(stream);
                 let answer = late.rest();
-                let refused = answer.is_empty() || answer.starts_with(b"HTTP/1.1 503 ");
-                assert!(refused, "{:?}", String::from_utf8_lossy(&answer));
+                // EventSource would never come back after a 503.
+                assert!(answer.is_empty(), "{:?}", String::from_utf8_lossy(&answer));
             }
         });
         drop(deaf);

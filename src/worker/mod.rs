@@ -224,8 +224,13 @@ impl Logic for Worker {
     }
 
     fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {
-        let full = self.shared.connections_max.is_some_and(|most| io.connections() > most);
-        if full || self.draining.is_some() {
+        if self.draining.is_some() {
+            // Readers of streams take an answer for the last word, its absence for a reason to come back; proxies
+            // turn to another server.
+            self.counters.refused += 1;
+            return self.close_http(io, slot);
+        }
+        if self.shared.connections_max.is_some_and(|most| io.connections() > most) {
             return self.refuse(io, slot);
         }
         io.arm(slot, io.now() + self.shared.config.header_timeout);
