@@ -22,7 +22,7 @@ pub struct Crowd {
     pub closes: [u64; CLOSE_CODES.len()],
     /// Handshakes that took too long.
     pub timeouts: u64,
-    /// Handshakes refused because the server stops.
+    /// Handshakes without an answer because the server stops.
     pub refused: u64,
     /// Whether the server was told to stop.
     pub is_draining: bool,
@@ -192,6 +192,8 @@ impl Crowd {
         self.problems.append(&mut seat.member.problems);
         seat.leaving |= state.shut;
         if state.eof || state.reset || seat.member.closed.is_some() || seat.member.refused.is_some() {
+            let is_answered = seat.member.closed.is_some() || seat.member.refused.is_some();
+            self.refused += u64::from(self.is_draining && !was_open && !is_answered);
             self.note_end(at);
             return self.drop_client(at);
         }
@@ -207,7 +209,6 @@ impl Crowd {
     fn note_end(&mut self, at: usize) {
         match self.seats[at].member.refused.take() {
             Some(408) => self.timeouts += 1,
-            Some(503) if self.is_draining => self.refused += 1,
             Some(status) => self.problems.push(format!("client {at}: refused with {status}")),
             None => {}
         }

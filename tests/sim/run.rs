@@ -34,7 +34,7 @@ pub struct Report {
     pub faults: FaultCounts,
     /// Closes by the server, in the order of the crowd's codes.
     pub closes: [u64; 6],
-    /// Handshakes that took too long, and those refused because the server stops.
+    /// Handshakes that took too long, and those without an answer because the server stops.
     pub timeouts: u64,
     pub refused: u64,
     /// Of all shards.
