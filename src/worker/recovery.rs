@@ -145,6 +145,13 @@ impl Worker {
                 Phase::Stream(stream) => {
                     write_publication(&mut text, stream.dialect, channel, *offset, publication, &from);
                     let event = publication.extras.as_ref().and_then(|extras| extras.event.as_deref());
+                    let mut event = event;
+                    if text.len() > self.shared.config.sse_max_event_size.as_usize() {
+                        // As it was for those who were there.
+                        event = Some(GAP);
+                        text.clear();
+                        write_gap(&mut text, channel);
+                    }
                     let places = places(&self.local, &open.conn.channels, slot, Some((at, *offset)));
                     let is_gzip = stream.is_gzip;
                     open.out.write_last(|out| {

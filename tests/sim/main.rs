@@ -7,6 +7,7 @@
 mod checker;
 mod crowd;
 #[path = "../common/member.rs"]
+#[expect(dead_code, reason = "each test uses a part of it")]
 mod member;
 mod plan;
 mod planted;
