@@ -301,7 +301,10 @@ impl Process {
         self.settle();
         for Shard { local, home, .. } in &mut self.shards {
             while !home.sweep(Moment::ZERO + Duration::from_secs(100_000)) {}
-            assert!(local.is_empty() && home.is_empty() && home.shelf().bytes() == 0, "nothing is left behind");
+            assert!(
+                local.is_empty() && home.is_empty() && home.shelf().bytes() == 0,
+                "nothing is left behind"
+            );
         }
     }
 }

@@ -46,7 +46,10 @@ impl Bug {
 
     fn hits(self, message: &Message) -> bool {
         match self {
-            Self::LostDelivery | Self::ForeignPayload => matches!(message, Message::Deliver { .. }),
+            // What is not numbered may be lost.
+            Self::LostDelivery | Self::ForeignPayload => {
+                matches!(message, Message::Deliver { offset, .. } if *offset > 0)
+            }
             Self::PublishedTwice | Self::LostPublication => {
                 matches!(message, Message::Publish { receipt: Some(_), .. })
             }
