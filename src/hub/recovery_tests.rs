@@ -69,7 +69,7 @@ impl Process {
         Self {
             names: Names::new(shards),
             shards: (0..shards).map(shard).collect(),
-            lanes: Lanes { capacity, queues: HashMap::new() },
+            lanes: Lanes { capacity, ..Lanes::default() },
             log: HashMap::new(),
             tally: Tally::default(),
         }
@@ -222,9 +222,7 @@ impl Process {
 
     /// The receiving shard takes one message of one lane.
     fn take(&mut self, from: ShardId, to: ShardId) -> bool {
-        let Some(message) = self.lanes.queues.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
-            return false;
-        };
+        let Some(message) = self.lanes.take(from, to) else { return false };
         let at = to.index();
         let home = &mut self.shards[at].home;
         match message {
@@ -333,6 +331,7 @@ fn run(seed: u64, history: (u32, usize), forgets: bool) -> (Tally, u64) {
     let mut random = Random(seed);
     let shards = 1 + random.below(4);
     let mut process = Process::new(shards as u16, 2 + random.below(3), history);
+    process.lanes.racing = random.below(2) == 0;
     let channels: Vec<Channel> =
         (0..4).map(|number| process.names.parse(&format!("c{number}")).unwrap()).collect();
     // A channel that nobody is in lives on when its history holds something.

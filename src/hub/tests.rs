@@ -1,6 +1,6 @@
 //! The hub's promises, with shards that are lists: order, no silent loss, nothing left behind.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use highper_shards::mesh::{Full, Lane};
@@ -14,9 +14,26 @@ use crate::config::Config;
 use crate::message::{Channel, Message, Names, Position, Publication};
 
 /// Lanes between shards, each first in first out and of a small capacity.
+#[derive(Default)]
 pub(super) struct Lanes {
     pub(super) capacity: usize,
     pub(super) queues: HashMap<(ShardId, ShardId), VecDeque<Message>>,
+    /// Receivers that run at the same time: a lane that was full has room right after it has refused a message.
+    pub(super) racing: bool,
+    /// Lanes that have one place more than their capacity, because of that.
+    pub(super) grown: HashSet<(ShardId, ShardId)>,
+}
+
+impl Lanes {
+    fn room(&self, lane: (ShardId, ShardId)) -> usize {
+        let capacity = self.capacity + usize::from(self.grown.contains(&lane));
+        capacity.saturating_sub(self.queues.get(&lane).map_or(0, VecDeque::len))
+    }
+
+    pub(super) fn take(&mut self, from: ShardId, to: ShardId) -> Option<Message> {
+        self.grown.remove(&(from, to));
+        self.queues.get_mut(&(from, to))?.pop_front()
+    }
 }
 
 pub(super) struct From<'a>(pub(super) ShardId, pub(super) &'a mut Lanes);
@@ -28,16 +45,19 @@ impl Post for From<'_> {
 
     fn post(&mut self, to: ShardId, _lane: Lane, message: Message) -> Result<(), Full<Message>> {
         assert_ne!(self.0, to, "a shard does not post to itself");
-        let queue = self.1.queues.entry((self.0, to)).or_default();
-        if queue.len() >= self.1.capacity {
+        let lane = (self.0, to);
+        if self.1.room(lane) == 0 {
+            if self.1.racing {
+                self.1.grown.insert(lane);
+            }
             return Err(Full(message));
         }
-        queue.push_back(message);
+        self.1.queues.entry(lane).or_default().push_back(message);
         Ok(())
     }
 
     fn room(&self, to: ShardId, _lane: Lane) -> usize {
-        self.1.capacity - self.1.queues.get(&(self.0, to)).map_or(0, VecDeque::len)
+        self.1.room((self.0, to))
     }
 }
 
@@ -73,7 +93,7 @@ impl Process {
             delivered: 0,
             gaps: 0,
         };
-        let lanes = Lanes { capacity, queues: HashMap::new() };
+        let lanes = Lanes { capacity, ..Lanes::default() };
         Self { names: Names::new(shards), shards: (0..shards).map(shard).collect(), lanes }
     }
 
@@ -138,9 +158,7 @@ impl Process {
 
     /// The receiving shard takes one message of one lane.
     fn take(&mut self, from: ShardId, to: ShardId) -> bool {
-        let Some(message) = self.lanes.queues.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
-            return false;
-        };
+        let Some(message) = self.lanes.take(from, to) else { return false };
         let at = to.index();
         match message {
             Message::Publish { channel, publication, .. } => self.sequence(at, &channel, &publication),
@@ -225,6 +243,7 @@ fn every_subscriber_sees_every_offset_or_a_gap_signal() {
         let mut random = Random(seed);
         let shards = 1 + random.below(4);
         let mut process = Process::new(shards as u16, 1 + random.below(6));
+        process.lanes.racing = random.below(2) == 0;
         let channels: Vec<Channel> =
             (0..5).map(|number| process.names.parse(&format!("c{number}")).unwrap()).collect();
         for _ in 0..2000 {
