@@ -251,3 +251,83 @@ fn another_life_of_a_channel_numbers_anew() {
     log.receive(again, 1, payload);
     assert_eq!(log.checker.finish(), []);
 }
+
+/// Bob was away while a publication came, and now says where he was.
+fn bob_comes_back() -> (Log, Payload) {
+    let mut log = log();
+    log.checker.ended(log.bob);
+    let payload = log.publish(0, 11);
+    log.receive(log.ann, 11, payload);
+    (log, payload)
+}
+
+#[test]
+fn who_comes_back_and_gets_what_it_missed_was_never_away() {
+    let (mut log, payload) = bob_comes_back();
+    log.checker.recovered(log.bob, at(11));
+    assert_eq!(log.checker.behind(), 1, "it is still to come");
+    log.receive(log.bob, 11, payload);
+    let next = log.publish(1, 12);
+    log.both(12, next);
+    assert_eq!(log.checker.finish(), []);
+}
+
+#[test]
+fn what_is_missing_after_a_promise_of_all_of_it_is_found() {
+    let (mut log, _) = bob_comes_back();
+    log.checker.recovered(log.bob, at(11));
+    let findings = log.checker.finish();
+    assert!(
+        findings.iter().any(|finding| matches!(finding, Finding::Behind { client: 1, .. })),
+        "{findings:?}"
+    );
+    assert!(
+        findings.iter().any(|finding| matches!(finding, Finding::Lost { client: 1, .. })),
+        "{findings:?}"
+    );
+
+    let (mut log, _) = bob_comes_back();
+    log.checker.recovered(log.bob, at(11));
+    let next = log.publish(0, 12);
+    log.both(12, next);
+    let hole = Finding::Hole { client: 1, channel: ROOM, expected: 11, got: 12 };
+    assert!(log.checker.finish().contains(&hole));
+}
+
+#[test]
+fn what_comes_twice_after_a_comeback_is_found() {
+    let (mut log, payload) = bob_comes_back();
+    log.checker.recovered(log.bob, at(11));
+    log.receive(log.bob, 11, payload);
+    log.receive(log.bob, 11, payload);
+    assert_eq!(log.one_finding(), Finding::Duplicate { channel: ROOM, offset: 11, payload });
+}
+
+#[test]
+fn a_comeback_to_another_life_of_the_channel_is_found() {
+    let (mut log, _) = bob_comes_back();
+    log.checker.recovered(log.bob, Position { epoch: 100, offset: 11 });
+    log.checker.ended(log.bob);
+    assert!(matches!(log.one_finding(), Finding::FalsePosition { client: 1, .. }));
+}
+
+#[test]
+fn what_is_told_to_be_gone_is_a_gap_or_another_life() {
+    let (mut log, _) = bob_comes_back();
+    assert_eq!(log.checker.unrecovered(log.bob, at(11)), log.bob);
+    assert_eq!(log.checker.finish(), []);
+
+    let (mut log, _) = bob_comes_back();
+    let again = log.checker.unrecovered(log.bob, Position { epoch: 100, offset: 0 });
+    assert_ne!(again, log.bob);
+    assert_eq!(log.checker.finish(), []);
+}
+
+#[test]
+fn a_gap_where_histories_hold_all_is_found() {
+    let (mut log, _) = bob_comes_back();
+    log.checker.keeps_all = true;
+    log.checker.unrecovered(log.bob, at(11));
+    let forgotten = Finding::Forgotten { client: 1, channel: ROOM, from: at(10), to: at(11) };
+    assert_eq!(log.one_finding(), forgotten);
+}
