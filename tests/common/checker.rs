@@ -66,6 +66,8 @@ pub enum Finding {
     Phantom { client: u32, channel: u32, data: String },
     /// A publication that was refused was delivered.
     AbortedRead { payload: Payload },
+    /// Somebody was told that what it missed is gone, although the histories hold everything.
+    Forgotten { client: u32, channel: u32, from: Position, to: Position },
     /// A gap was signalled where nothing is missing, or a subscription moved without one.
     FalsePosition { client: u32, channel: u32, from: Position, to: Position },
 }
@@ -89,12 +91,18 @@ pub struct Tally {
     pub gaps: u64,
     /// Subscriptions that were confirmed.
     pub subscriptions: u64,
+    /// Subscribers that came back and were promised everything they missed.
+    pub recovered: u64,
+    /// Subscribers that came back and were told that it is gone.
+    pub unrecovered: u64,
 }
 
 /// The judge of one run.
 #[derive(Debug)]
 pub struct Checker {
     run: u64,
+    /// Whether histories lose nothing: whoever comes back to a channel with publications gets all it missed.
+    pub keeps_all: bool,
     /// Counts what was reported, to tell before from after.
     clock: u64,
     channels: Vec<Vec<Epoch>>,
@@ -145,6 +153,7 @@ impl Checker {
     pub fn new(run: u64) -> Self {
         Self {
             run,
+            keeps_all: false,
             clock: 0,
             channels: Vec::new(),
             publishers: Vec::new(),
@@ -198,6 +207,35 @@ impl Checker {
         if position != at {
             self.findings.push(Finding::FalsePosition { client, channel, from: position, to: at });
         }
+    }
+
+    /// Who was away is back, at this position, and was promised all it missed: the subscription goes on as if it had
+    /// never ended.
+    pub fn recovered(&mut self, id: SubscriptionId, at: Position) {
+        self.tally.recovered += 1;
+        let subscription = &mut self.subscriptions[id.0];
+        subscription.ended = false;
+        let Subscription { client, channel, position: from, .. } = *subscription;
+        if at.epoch != from.epoch || at.offset < from.offset {
+            self.findings.push(Finding::FalsePosition { client, channel, from, to: at });
+        }
+    }
+
+    /// Who was away is back and was told that what it missed is gone: a gap in the same epoch, a new subscription in
+    /// another one.
+    pub fn unrecovered(&mut self, id: SubscriptionId, at: Position) -> SubscriptionId {
+        self.tally.unrecovered += 1;
+        let Subscription { client, channel, position: from, .. } = self.subscriptions[id.0];
+        if self.keeps_all && from.offset > 0 {
+            self.findings.push(Finding::Forgotten { client, channel, from, to: at });
+        }
+        if at.epoch == from.epoch {
+            self.subscriptions[id.0].ended = false;
+            self.gap(id, at);
+            return id;
+        }
+        self.ended(id);
+        self.joined(client, channel, at)
     }
 
     /// A message came for a subscription.

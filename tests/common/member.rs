@@ -21,7 +21,7 @@ pub struct Member {
     /// What the server must not have done.
     pub problems: Vec<String>,
     rooms: Vec<Option<Place>>,
-    /// Rooms of the connection before this one: joined again, they go on where they were.
+    /// Rooms that it was in, on this connection or the one before: joined again, they go on where they were.
     before: Vec<Option<Place>>,
     publisher: Option<u32>,
     pending: Vec<(u64, Request)>,
@@ -29,7 +29,7 @@ pub struct Member {
 }
 
 /// A subscription and everything up to where it has arrived.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub joined: SubscriptionId,
     pub at: Position,
@@ -37,7 +37,8 @@ pub struct Place {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
-    Join(u32),
+    /// With the place that was given as `since`.
+    Join(u32, Option<Place>),
     Leave(u32),
     Publish(Payload),
     Ping,
@@ -93,10 +94,20 @@ impl Member {
         (0..).zip(&self.rooms).filter_map(|(room, place)| Some((room, (*place)?)))
     }
 
-    /// Joins a room, where it left off if the connection before was in it.
+    /// Rooms that it was in and is not now.
+    pub fn rooms_before(&self) -> Vec<u32> {
+        (0..).zip(&self.before).filter_map(|(room, place)| place.map(|_| room)).collect()
+    }
+
+    /// Joins a room, where it left off if it was in it before; not if that may change until the join is carried out.
     pub fn join(&mut self, room: u32) {
-        let id = self.request(Request::Join(room));
-        match self.before[room as usize] {
+        let is_asked = |(_, request): &(u64, Request)| match request {
+            Request::Join(other, _) | Request::Leave(other) => *other == room,
+            Request::Publish(_) | Request::Ping => false,
+        };
+        let since = self.before[room as usize].filter(|_| !self.pending.iter().any(is_asked));
+        let id = self.request(Request::Join(room, since));
+        match since {
             Some(place) => self.session.join_since(&name(room), place.at, id),
             None => self.session.join(&name(room), id),
         }
@@ -137,6 +148,17 @@ impl Member {
         }
     }
 
+    /// The connection is gone, and the client may come back.
+    pub fn away(&mut self, checker: &mut Checker) {
+        for (room, before) in self.rooms.iter_mut().zip(&mut self.before) {
+            if let Some(place) = room.take() {
+                checker.ended(place.joined);
+                *before = Some(place);
+            }
+        }
+        self.pending.clear();
+    }
+
     /// The connection is gone, whoever ended it.
     pub fn gone(&mut self, checker: &mut Checker) {
         for place in self.rooms.iter_mut().chain(&mut self.before).filter_map(Option::take) {
@@ -166,10 +188,14 @@ impl Member {
                 let Some((room, before)) = self.room(channel) else {
                     return self.problem(format!("left {channel}"));
                 };
-                self.answered(id, Request::Leave(room));
+                let request = self.take(id);
+                if request != Some(Request::Leave(room)) {
+                    self.problem(format!("left {channel} was given to {request:?}"));
+                }
                 if let Some(place) = before {
                     checker.ended(place.joined);
                     self.rooms[room as usize] = None;
+                    self.before[room as usize] = Some(place);
                 }
             }
             Event::Gap { channel, at } => match self.room(channel) {
@@ -184,7 +210,15 @@ impl Member {
                 other => self.problem(format!("an ack for {other:?}")),
             },
             Event::Error { code, id } => self.on_error(checker, code, id),
-            Event::Pong { id } => self.answered(id, Request::Ping),
+            Event::Pong { id } => match self.take(id) {
+                Some(Request::Ping) => {}
+                other => self.problem(format!("a pong for {other:?}")),
+            },
+            Event::Members { channel } => {
+                if !matches!(self.room(channel), Some((_, Some(_)))) {
+                    self.problem(format!("told of members of {channel}"));
+                }
+            }
             Event::Binary(_) => {}
             Event::Close(code) => self.closed = Some(code),
         }
@@ -201,27 +235,32 @@ impl Member {
         let Some((room, now)) = self.room(channel) else {
             return self.problem(format!("joined {channel}"));
         };
-        self.answered(id, Request::Join(room));
-        match (now, self.before[room as usize].take(), recovered) {
-            (Some(place), None, None) => checker.joined_again(place.joined, at),
-            (None, None, None) => {
-                let joined = checker.joined(self.number, room, at);
-                self.rooms[room as usize] = Some(Place { joined, at });
+        let since = match self.take(id) {
+            Some(Request::Join(asked, since)) if asked == room => since,
+            other => return self.problem(format!("joined {channel} was given to {other:?}")),
+        };
+        let place = match (now, since, recovered) {
+            (Some(place), None, None) => {
+                checker.joined_again(place.joined, at);
+                place
             }
+            (None, None, None) => Place { joined: checker.joined(self.number, room, at), at },
             // What it missed follows; the checker sees whether all of it does.
-            (None, Some(place), Some(true)) if place.at.epoch == at.epoch => {
-                self.rooms[room as usize] = Some(place);
+            (None, Some(place), Some(true)) => {
+                checker.recovered(place.joined, at);
+                place
             }
             (None, Some(Place { joined, .. }), Some(false)) => {
-                checker.gap(joined, at);
-                self.rooms[room as usize] = Some(Place { joined, at });
+                Place { joined: checker.unrecovered(joined, at), at }
             }
-            (now, before, _) => {
-                self.problem(format!(
-                    "joined {channel} at {at:?}, recovered: {recovered:?}, was in {now:?} {before:?}"
+            (now, since, _) => {
+                return self.problem(format!(
+                    "joined {channel} at {at:?}, recovered: {recovered:?}, was in {now:?}, since {since:?}"
                 ));
             }
-        }
+        };
+        self.rooms[room as usize] = Some(place);
+        self.before[room as usize] = None;
     }
 
     fn on_error(&mut self, checker: &mut Checker, code: &str, id: Option<u64>) {
@@ -229,21 +268,14 @@ impl Member {
             (Some(Request::Publish(payload)), "try_again") => checker.refused(payload),
             // A blind publish was refused; which one is not told.
             (None, "try_again") if id.is_none() => {}
-            (Some(Request::Join(_)), "try_again") => {}
+            (Some(Request::Join(..)), "try_again") => {}
             // Left before the join was carried out, or left twice.
-            (Some(Request::Join(room) | Request::Leave(room)), "not_joined") => {
+            (Some(Request::Join(room, _) | Request::Leave(room)), "not_joined") => {
                 if self.rooms[room as usize].is_some() {
                     self.problem(format!("told not to be in {}", name(room)));
                 }
             }
             (request, code) => self.problem(format!("{code} for {request:?}")),
-        }
-    }
-
-    fn answered(&mut self, id: Option<u64>, expected: Request) {
-        let request = self.take(id);
-        if request != Some(expected) {
-            self.problem(format!("the answer to {expected:?} was given to {request:?}"));
         }
     }
 

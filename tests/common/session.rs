@@ -67,6 +67,10 @@ pub enum Event<'a> {
     Pong {
         id: Option<u64>,
     },
+    /// Somebody joined or left the channel.
+    Members {
+        channel: &'a str,
+    },
     /// A binary message, as endpoints with handlers send.
     Binary(&'a [u8]),
     /// The last word; the close is answered already.
@@ -208,6 +212,7 @@ fn read(text: &[u8]) -> Option<Event<'_>> {
         b"left" => Event::Left { channel: rest.string("channel")?, id: rest.number("id") },
         b"gap" => Event::Gap { channel: rest.string("channel")?, at: rest.position()? },
         b"ack" => Event::Ack { offset: rest.number("offset"), id: rest.number("id") },
+        b"member_joined" | b"member_left" => Event::Members { channel: rest.string("channel")? },
         b"pong" => Event::Pong { id: rest.number("id") },
         b"error" => {
             let code = rest.string("code")?;

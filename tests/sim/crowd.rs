@@ -5,7 +5,7 @@ use highper_shards::driver::sim::{Client, Random, Rate, World};
 
 use crate::checker::Checker;
 use crate::member::Member;
-use crate::plan::Plan;
+use crate::plan::{Keeps, Plan};
 use crate::run::PORT;
 use crate::session::Kit;
 
@@ -48,8 +48,10 @@ struct Seat {
 
 impl Crowd {
     pub fn new(plan: &Plan) -> Self {
+        let mut checker = Checker::new(plan.seed);
+        checker.keeps_all = plan.history == Keeps::Everything;
         Self {
-            checker: Checker::new(plan.seed),
+            checker,
             problems: Vec::new(),
             closes: [0; CLOSE_CODES.len()],
             timeouts: 0,
@@ -174,8 +176,9 @@ impl Crowd {
         let number = client.id().number as usize;
         self.owners.resize(number + 1, 0);
         self.owners[number] = at as u32;
-        let member = Member::new(at as u32, "/ws", self.rooms as usize);
-        self.seats[at] = Seat { client: Some(client), member, paused: false, leaving: false };
+        let seat = &mut self.seats[at];
+        let before = std::mem::replace(&mut seat.member, Member::new(at as u32, "/ws", 0));
+        *seat = Seat { client: Some(client), member: before.again("/ws"), paused: false, leaving: false };
         self.write(at);
     }
 
@@ -198,12 +201,22 @@ impl Crowd {
             return self.drop_client(at);
         }
         if !was_open && seat.member.is_open() {
-            for _ in 0..self.random.within(1, 2) {
-                let room = self.random.below(self.rooms.into()) as u32;
-                self.seats[at].member.join(room);
-            }
+            self.enter_rooms(at);
         }
         self.write(at);
+    }
+
+    /// Most go back to where they were, and somewhere else.
+    fn enter_rooms(&mut self, at: usize) {
+        let member = &mut self.seats[at].member;
+        for room in member.rooms_before().into_iter().take(3) {
+            if self.random.hits(Rate::per_mille(800)) {
+                member.join(room);
+            }
+        }
+        for _ in 0..self.random.within(1, 2) {
+            member.join(self.random.below(self.rooms.into()) as u32);
+        }
     }
 
     fn note_end(&mut self, at: usize) {
@@ -298,7 +311,7 @@ impl Crowd {
     }
 
     fn drop_client(&mut self, at: usize) {
-        self.seats[at].member.gone(&mut self.checker);
+        self.seats[at].member.away(&mut self.checker);
         self.seats[at].client = None;
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use highper_realtime::Config;
+use highper_realtime::config::ByteSize;
 use highper_shards::Limits;
 use highper_shards::driver::Options;
 use highper_shards::driver::sim::{Faults, Network, Random, Rate};
@@ -27,6 +28,18 @@ pub struct Plan {
     pub heartbeat: (Duration, Duration),
     /// After so many publications the server is told to stop, with this much grace.
     pub drain: Option<(u64, Duration)>,
+    pub history: Keeps,
+    /// Whether channels know who is in them, and tell.
+    pub presence: bool,
+}
+
+/// What channels keep for those who come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    Nothing,
+    /// Some publications, some seconds, some bytes.
+    Little(u32, Duration, u64),
+    Everything,
 }
 
 impl Plan {
@@ -58,6 +71,8 @@ impl Plan {
             lane: *one_of(&mut random, &[3, 8, 32, 1024]),
             heartbeat: (Duration::from_secs(30), Duration::from_secs(10)),
             drain: None,
+            history: Keeps::Nothing,
+            presence: false,
         };
         if random.hits(Rate::per_mille(200)) {
             plan.heartbeat = (Duration::from_millis(random.within(50, 500)), Duration::from_millis(200));
@@ -66,19 +81,64 @@ impl Plan {
             let grace = Duration::from_millis(random.below(5_000));
             plan.drain = Some((random.below(publications), grace));
         }
+        plan.presence = random.hits(Rate::per_mille(500));
+        plan.history = match random.below(3) {
+            0 => Keeps::Nothing,
+            1 => {
+                let ttl = Duration::from_secs(*one_of(&mut random, &[1, 300]));
+                Keeps::Little(random.within(1, 20) as u32, ttl, *one_of(&mut random, &[4_000, 256 << 20]))
+            }
+            _ => Keeps::Everything,
+        };
         plan
     }
 
     /// The configuration of the server.
     pub fn config(&self) -> Config {
-        Config {
+        let (history_size, history_ttl, history_bytes) = match self.history {
+            Keeps::Nothing => (0, Duration::from_secs(300), 256 << 20),
+            Keeps::Little(size, ttl, bytes) => (size, ttl, bytes),
+            Keeps::Everything => (100_000, HISTORY_TTL, 256 << 20),
+        };
+        let mut config = Config {
+            history_size,
+            history_ttl,
+            history_bytes: ByteSize::new(history_bytes),
+            gc_interval: GC_INTERVAL,
+            presence: self.presence,
+            member_events: self.presence,
             mesh_capacity: self.lane as u32,
             websocket_heartbeat_interval: self.heartbeat.0,
             websocket_heartbeat_timeout: self.heartbeat.1,
             ..Config::default()
+        };
+        config.settle();
+        config
+    }
+
+    /// When channels that nobody is in have been forgotten.
+    pub fn forgets_after(&self) -> Duration {
+        match self.history {
+            Keeps::Nothing => Duration::from_secs(1),
+            Keeps::Little(_, ttl, _) => ttl + 2 * GC_INTERVAL,
+            Keeps::Everything => HISTORY_TTL + 2 * GC_INTERVAL,
+        }
+    }
+
+    /// Publications that one connection may get at once when it comes back.
+    pub fn missed_max(&self) -> usize {
+        match self.history {
+            Keeps::Nothing => 0,
+            Keeps::Little(size, _, _) => size as usize,
+            // Bursts, and three rounds at the end.
+            Keeps::Everything => self.publications as usize + 30 + 3 * self.rooms as usize,
         }
     }
 }
+
+/// Longer than any run, so that nothing expires while somebody could miss it.
+const HISTORY_TTL: Duration = Duration::from_secs(100_000);
+const GC_INTERVAL: Duration = Duration::from_secs(10_000);
 
 /// A tenth of the runs have a perfect kernel, a third one that breaks no connection.
 fn faults(seed: u64, random: &mut Random) -> Faults {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use highper_realtime::conn::Conn;
-use highper_realtime::message::Message;
+use highper_realtime::message::{Answer, Message, Numbered};
 use highper_realtime::worker::{Shared, Worker};
 use highper_shards::logic::End;
 use highper_shards::{Io, ListenerId, Logic, Origin, ShardId, SlotId};
@@ -30,10 +30,20 @@ pub enum Bug {
     FalseStanding,
     /// The home never learns that a shard has no subscriber any more.
     LostRelease,
+    /// Who comes back waits for what it missed for ever.
+    LostQuestion,
+    /// Of what was missed, the first publication is left out.
+    HoleInAnswer,
+    /// Of what was missed, the last publication is left out.
+    ShortAnswer,
+    /// Who missed something is told that it missed nothing.
+    EmptyAnswer,
+    /// The home never learns that a member is gone.
+    LostExit,
 }
 
 impl Bug {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::LostDelivery,
         Self::ForeignPayload,
         Self::PublishedTwice,
@@ -42,6 +52,11 @@ impl Bug {
         Self::LostStanding,
         Self::FalseStanding,
         Self::LostRelease,
+        Self::LostQuestion,
+        Self::HoleInAnswer,
+        Self::ShortAnswer,
+        Self::EmptyAnswer,
+        Self::LostExit,
     ];
 
     fn hits(self, message: &Message) -> bool {
@@ -56,6 +71,11 @@ impl Bug {
             Self::LostAnswer => matches!(message, Message::Published { .. }),
             Self::LostStanding | Self::FalseStanding => matches!(message, Message::Standing { .. }),
             Self::LostRelease => matches!(message, Message::Release { .. }),
+            Self::LostQuestion => matches!(message, Message::Ask { .. }),
+            Self::LostExit => matches!(message, Message::Exit { .. }),
+            Self::HoleInAnswer | Self::ShortAnswer | Self::EmptyAnswer => {
+                matches!(message, Message::Answer { answer, .. } if has_missed(answer))
+            }
         }
     }
 }
@@ -89,7 +109,12 @@ impl Planted {
             | Bug::LostPublication
             | Bug::LostAnswer
             | Bug::LostStanding
-            | Bug::LostRelease => return None,
+            | Bug::LostRelease
+            | Bug::LostQuestion
+            | Bug::LostExit => return None,
+            Bug::HoleInAnswer => change_missed(&mut message, |missed| _ = missed.remove(0)),
+            Bug::ShortAnswer => change_missed(&mut message, |missed| _ = missed.pop()),
+            Bug::EmptyAnswer => change_missed(&mut message, Vec::clear),
             Bug::ForeignPayload => {
                 if let Message::Deliver { publication, .. } = &mut message {
                     publication.data = (*b"[1,2,3,4]").into();
@@ -109,6 +134,19 @@ impl Planted {
             }
         }
         Some(message)
+    }
+}
+
+/// Whether somebody missed something and gets it.
+fn has_missed(answer: &Answer) -> bool {
+    matches!(answer, Answer::Missed { publications: Some(missed), .. } if !missed.is_empty())
+}
+
+fn change_missed(message: &mut Message, change: impl FnOnce(&mut Vec<Numbered>)) {
+    if let Message::Answer { answer, .. } = message
+        && let Answer::Missed { publications: Some(missed), .. } = &mut **answer
+    {
+        change(missed);
     }
 }
 

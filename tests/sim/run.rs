@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
         };
         let ran = world.run_until(shards, Budget::default(), |shards| shards.iter_mut().all(empty));
         ran.map_err(|stuck| format!("giving everything back: {stuck}"))?;
-        self.run_for(Duration::from_secs(1));
+        self.run_for(self.plan.forgets_after());
         let snapshots = self.snapshots();
         // Every shard hears the channel of everyone for ever, and one of them numbers it.
         let empty = |shard: &Snapshot| (shard.open, shard.channels) == (0, 1);
@@ -259,8 +259,9 @@ fn invariants(plan: &Plan, shards: &mut Server) -> Result<(), String> {
         let connections = shard.io().connections();
         let open = shard.logic().worker.open();
         let alive = shard.io().ids().len();
-        // A frame may be longer than what is left, and the last words are always taken.
-        let most = (plan.limits.outbox_bytes_max + FRAME_MAX) as u64 * connections as u64;
+        // A frame may be longer than what is left, and the last words are always taken; so is what was missed.
+        let missed = plan.missed_max() * MISSED_MAX;
+        let most = (plan.limits.outbox_bytes_max + missed + FRAME_MAX) as u64 * connections as u64;
         let queued = shard.io().queued();
         if open > alive || alive > connections || queued > most {
             return Err(format!(
@@ -273,6 +274,9 @@ fn invariants(plan: &Plan, shards: &mut Server) -> Result<(), String> {
 
 /// No event of these runs is longer, as a frame.
 const FRAME_MAX: usize = 512;
+
+/// No publication of these runs is longer, as a frame.
+const MISSED_MAX: usize = 128;
 
 /// A connection that closes is in no room any more, and gets into none.
 fn joins_nothing(conn: &mut Connection<'_>) -> Outcome {
@@ -321,6 +325,8 @@ fn shared(plan: &Plan) -> Arc<Shared> {
 
 pub fn add(sum: &mut Counters, more: &Counters) {
     sum.opened += more.opened;
+    sum.recovered += more.recovered;
+    sum.unrecovered += more.unrecovered;
     sum.refused += more.refused;
     sum.published += more.published;
     sum.delivered += more.delivered;

@@ -10,7 +10,7 @@ use highper_realtime::CloseCode;
 use highper_shards::driver::sim::{Fault, FaultCounts};
 
 use crate::crowd::CLOSE_CODES;
-use crate::plan::Plan;
+use crate::plan::{Keeps, Plan};
 use crate::planted::Bug;
 use crate::run::{PANIC, Report, run};
 
@@ -62,7 +62,7 @@ fn each_planted_bug_is_found() {
     for bug in Bug::ALL {
         let found = |seed: &u64| {
             let mut plan = Plan::new(*seed);
-            plan.drain = None;
+            (plan.drain, plan.history, plan.presence) = (None, Keeps::Everything, true);
             checked(&plan, Some(bug)).is_err()
         };
         let found = (0..12).filter(found).count();
@@ -141,6 +141,8 @@ impl Total {
         tally.received += more.tally.received;
         tally.gaps += more.tally.gaps;
         tally.subscriptions += more.tally.subscriptions;
+        tally.recovered += more.tally.recovered;
+        tally.unrecovered += more.tally.unrecovered;
         crate::run::add(counters, &more.counters);
         sum.drained += more.drained;
         sum.timeouts += more.timeouts;
@@ -165,6 +167,8 @@ impl Total {
         let rare =
             [tally.refused, tally.gaps, counters.gaps, counters.slow, counters.panics, counters.mesh_full];
         assert!(rare.iter().all(|count| *count > 100), "{rare:?}");
+        let back = [tally.recovered, tally.unrecovered, counters.recovered, counters.unrecovered];
+        assert!(back.iter().all(|count| *count > 1_000), "{back:?}");
         assert!(*drained > 100 && tally.received > 1_000_000, "{drained} {tally:?}");
     }
 }
