@@ -1,11 +1,16 @@
 //! Clients that others wrote talk to the server over two shards, on both drivers: tungstenite, `websockets` for
-//! Python, `ws` for Node, and Chromium on the demo page. What is checked is in `tests/interop/`, one file a client.
+//! Python, `ws` for Node, and Chromium on the demo page; of streams and the API: curl, nginx, EventSource of Chromium
+//! and of npm, `httpx-sse`, and the SDK `cent`. What is checked is in `tests/interop/`, one file a client.
 #![allow(clippy::print_stdout, reason = "a failed test shows how far it came")]
 
+#[path = "interop/http_clients.rs"]
+mod http_clients;
 #[path = "common/process.rs"]
 mod process;
 #[path = "interop/rust_client.rs"]
 mod rust_client;
+#[path = "common/server.rs"]
+mod server;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,8 +20,12 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use highper_realtime::config::{Bounds, Value};
+use highper_realtime::{Config, Endpoint, Server};
 use highper_shards::Moment;
+use http_clients::Nginx;
 use process::Process;
+use server::TestServer;
 
 #[test]
 fn tungstenite() {
@@ -59,14 +68,90 @@ fn two_tabs_of_chromium() {
         let mut server = start(driver, 0);
         let mut script = Command::new("node");
         script.args(["browser.mjs", &url(&server)]).arg(screenshots.join(driver)).arg("--restart");
-        assert_passes(&mut script, || {
-            let address = server.address();
-            assert_ends_well(&mut server);
-            wait_until_free(address);
-            server = start(driver, address.port());
-        });
+        assert_passes(&mut script, || restart(&mut server, driver));
         assert_ends_well(&mut server);
     }
+}
+
+#[test]
+fn curl_alone_and_through_nginx() {
+    installed();
+    for driver in DRIVERS {
+        let mut server = start(driver, 0);
+        http_clients::streams_and_calls(server.address(), server.address());
+        http_clients::resumes(server.address(), server.address());
+        assert_ends_well(&mut server);
+        let mut server = start(driver, 0);
+        let nginx = Nginx::before(server.address(), driver);
+        http_clients::streams_and_calls(nginx.address(), server.address());
+        http_clients::resumes(nginx.address(), server.address());
+        drop(nginx);
+        assert_ends_well(&mut server);
+    }
+}
+
+#[test]
+fn httpx_sse_for_python() {
+    let python = installed().join("python/bin/python");
+    each_driver(|server| {
+        let mut script = Command::new(&python);
+        script.args(["-B", "sse_client.py", &url(server)]);
+        assert_passes(&mut script, || unreachable!("it needs no other server"));
+        assert_ends_well(server);
+    });
+}
+
+/// Users are the embedder's to name: this server is inside the test.
+#[test]
+fn cent_for_python() {
+    let python = installed().join("python/bin/python");
+    server::each_driver(|driver| {
+        let change = |config: &mut Config| {
+            config.history_size = 1000;
+            config.presence = true;
+            config.api_key = Value::parse("interop-key", &Bounds::ANY);
+        };
+        let of = |user: &'static str| {
+            Endpoint::channel_events(format!("/{user}")).on_connect(move |conn| {
+                conn.set_info(serde_json::json!({ "tab": true }))?;
+                conn.set_user(user)
+            })
+        };
+        let build = |server: Server| server.endpoint(of("ann")).endpoint(of("ben"));
+        let server = TestServer::with(driver, change, build);
+        let mut script = Command::new(&python);
+        script.args(["-B", "cent_client.py", &format!("http://{}", server.address())]);
+        assert_passes(&mut script, || unreachable!("it needs no other server"));
+        server.stop(Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn eventsource_for_node() {
+    eventsource("npm");
+}
+
+#[test]
+fn eventsource_of_chromium() {
+    eventsource("chromium");
+}
+
+fn eventsource(which: &str) {
+    installed();
+    for driver in DRIVERS {
+        let mut server = start(driver, 0);
+        let mut script = Command::new("node");
+        script.args(["eventsource.mjs", &url(&server), which]);
+        assert_passes(&mut script, || restart(&mut server, driver));
+        assert_ends_well(&mut server);
+    }
+}
+
+fn restart(server: &mut Process, driver: &str) {
+    let address = server.address();
+    assert_ends_well(server);
+    wait_until_free(address);
+    *server = start(driver, address.port());
 }
 
 fn each_driver(test: impl Fn(&mut Process)) {
@@ -76,12 +161,15 @@ fn each_driver(test: impl Fn(&mut Process)) {
     }
 }
 
-/// A server that pings after two seconds of silence: the clients want to see it do so.
+/// A server that pings after two seconds of silence, and keeps what readers of streams miss while they are away: the
+/// clients want to see it do so.
 fn start(driver: &str, port: u16) -> Process {
     Process::start(&[
         ("REALTIME_IO_DRIVER", driver),
         ("REALTIME_PORT", &port.to_string()),
         ("REALTIME_CLIENT_BROADCAST", "true"),
+        ("REALTIME_HISTORY_SIZE", "1000"),
+        ("SSE_RETRY_INTERVAL", "5"),
         ("WEBSOCKET_HEARTBEAT_INTERVAL", "2"),
         ("WEBSOCKET_HEARTBEAT_TIMEOUT", "2"),
     ])

@@ -260,7 +260,7 @@ impl Worker {
         let (channel, epoch) = (entry.channel.clone(), epoch(position));
         self.counters.gaps += 1;
         self.fan_out(io, at, Some(GAP), |out, dialect, is_event| match dialect {
-            _ if is_event => write_gap(out, &channel),
+            _ if is_event => write_event(out, GAP, &channel),
             Dialect::Native => native::gap(out, channel.name(), epoch, position.offset),
             Dialect::Raw | Dialect::Echo => {}
         });
@@ -283,7 +283,8 @@ impl Worker {
         self.tell(io, slot, |out| {
             native::joined(out, channel.name(), epoch, position.offset, recovered, id);
         });
-        self.stream_joined(io, slot, channel, recovered == Some(false));
+        let event = if recovered == Some(false) { GAP } else { JOINED };
+        self.stream_joined(io, slot, channel, event);
         self.enter(io, slot, channel);
     }
 }
@@ -312,15 +313,20 @@ pub(super) fn write_publication(
     }
 }
 
-/// The data of the event that tells a stream of a gap.
-pub(super) fn write_gap(out: &mut Vec<u8>, channel: &Channel) {
-    out.extend_from_slice(br#"{"type":"gap","channels":["#);
+/// The data of the event that tells a stream what became of a channel: [`GAP`] or [`JOINED`].
+pub(super) fn write_event(out: &mut Vec<u8>, event: &'static str, channel: &Channel) {
+    out.extend_from_slice(br#"{"type":""#);
+    out.extend_from_slice(event.as_bytes());
+    out.extend_from_slice(br#"","channels":["#);
     write_string(out, channel.name());
     out.extend_from_slice(b"]}");
 }
 
 /// The event that tells a stream of a gap.
 pub(super) const GAP: &str = "gap";
+
+/// The event that tells a stream that it is in a channel.
+const JOINED: &str = "joined";
 
 /// An epoch as clients see it.
 pub(super) fn epoch(position: Position) -> u32 {

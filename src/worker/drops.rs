@@ -8,7 +8,7 @@ use highper_wire::dialect::{Dialect, native};
 use highper_wire::sse;
 use highper_wire::ws::{self, Kind};
 
-use super::channels::{GAP, epoch, write_gap};
+use super::channels::{GAP, epoch, write_event};
 use super::events::write_piece;
 use super::fanout::places;
 use super::{ShardIo, Worker};
@@ -74,7 +74,7 @@ impl Worker {
         match &open.conn.phase {
             Phase::Stream(stream) => {
                 let is_gzip = stream.is_gzip;
-                write_gap(&mut self.text, &channel);
+                write_event(&mut self.text, GAP, &channel);
                 let (text, channels) = (&self.text, &open.conn.channels);
                 let places = places(&self.local, channels, slot, Some((at, position.offset)));
                 open.out.write_last(|out| {

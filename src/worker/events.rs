@@ -7,11 +7,13 @@ use highper_wire::dialect::channel::check;
 use highper_wire::http1::{Connection, Head, Response, Status, tokens};
 use highper_wire::sse::{self, Cursor, gzip};
 
+use super::channels::GAP;
 use super::close::Cause;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::config::CompressionAlgorithm;
 use crate::conn::{EventStream, Phase, Reply};
+use crate::handler::Error;
 use crate::message::{Channel, Position};
 
 /// What a request for a stream asks for.
@@ -47,7 +49,20 @@ impl Worker {
             self.end(io, slot, Cause::Slow);
             return None;
         }
-        // First a place in every channel: each id that is sent, from the first on, tells all of them.
+        // First of all: who this is, members of its channels will see.
+        self.opened(io, slot, endpoint);
+        if self.join_wanted(io, slot, &wanted).is_err() {
+            // The browser comes back by itself, with the cursor it has.
+            self.end(io, slot, Cause::Restart);
+            return None;
+        }
+        self.schedule(io, slot);
+        None
+    }
+
+    /// Joins the channels of a stream. It has a place in all of them before any is told of: whatever id it gets says
+    /// where it is in every one.
+    fn join_wanted(&mut self, io: &mut ShardIo, slot: SlotId, wanted: &Wanted) -> Result<(), Error> {
         let mut begun = Vec::with_capacity(wanted.channels.len());
         for channel in &wanted.channels {
             // A cursor that says nothing of a channel may have lost it: its client is told of a gap.
@@ -55,19 +70,21 @@ impl Worker {
                 Some((epoch, offset)) => Position { epoch: u64::from(epoch), offset },
                 None => Position::UNKNOWN,
             });
-            let Ok(join) = self.begin_join(io, slot, channel, None, since) else {
-                // The browser comes back by itself, with the cursor it has.
-                self.end(io, slot, Cause::Restart);
-                return None;
-            };
-            begun.push(join);
+            // Whom a handler let in before cannot get any more what it missed.
+            let at = self.local.find(channel.name(), channel.hash());
+            let was_in = at.is_some_and(|at| io.conn(slot).is_some_and(|conn| conn.channels.contains(at)));
+            begun.push((self.begin_join(io, slot, channel, None, since)?, was_in && since.is_some()));
         }
-        for (channel, begun) in wanted.channels.iter().zip(begun) {
-            self.answer_join(io, slot, channel, None, begun);
+        for (channel, (begun, has_gap)) in wanted.channels.iter().zip(begun) {
+            if !io.conn(slot).is_some_and(|conn| conn.is_open()) {
+                return Err(Error::Closed);
+            }
+            match has_gap {
+                true => self.stream_joined(io, slot, channel, GAP),
+                false => self.answer_join(io, slot, channel, None, begun),
+            }
         }
-        self.opened(io, slot, endpoint);
-        self.schedule(io, slot);
-        None
+        Ok(())
     }
 
     /// Reads the request; the error names the field.

@@ -6,7 +6,7 @@ use highper_wire::dialect::Dialect;
 use highper_wire::sse::{self, Gzip, Tag, gzip};
 use highper_wire::ws::{self, Kind};
 
-use super::channels::{GAP, write_gap};
+use super::channels::{GAP, write_event};
 use super::close::Cause;
 use super::events::write_piece;
 use super::{ShardIo, Worker};
@@ -193,7 +193,7 @@ impl Encoder {
             return sse::body(out, event, &self.text);
         }
         let mut gap = Vec::new();
-        write_gap(&mut gap, &entry.channel);
+        write_event(&mut gap, GAP, &entry.channel);
         sse::body(out, Some(GAP), &gap);
     }
 }

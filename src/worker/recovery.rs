@@ -8,7 +8,7 @@ use highper_wire::dialect::native::{self, PresenceStats};
 use highper_wire::sse;
 use highper_wire::ws::{self, Kind};
 
-use super::channels::{GAP, TryAgain, epoch, write_gap, write_publication};
+use super::channels::{GAP, TryAgain, epoch, write_event, write_publication};
 use super::close::Cause;
 use super::events::write_piece;
 use super::fanout::places;
@@ -150,7 +150,7 @@ impl Worker {
                         // As it was for those who were there.
                         event = Some(GAP);
                         text.clear();
-                        write_gap(&mut text, channel);
+                        write_event(&mut text, GAP, channel);
                     }
                     let places = places(&self.local, &open.conn.channels, slot, Some((at, *offset)));
                     let is_gzip = stream.is_gzip;
@@ -169,23 +169,25 @@ impl Worker {
         self.from = from;
     }
 
-    /// A stream is in a channel now: told of a gap if there is one. Its id lets it resume from here even if no event
-    /// ever comes.
-    pub(super) fn stream_joined(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel, has_gap: bool) {
+    /// A stream is in a channel now, and is told so, or that there is a gap: with the id it resumes from here even if
+    /// nothing is ever published. An id without data would do for browsers; other clients forget it.
+    pub(super) fn stream_joined(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &Channel,
+        event: &'static str,
+    ) {
         let Some(mut open) = io.open(slot) else { return };
         let Phase::Stream(stream) = &open.conn.phase else { return };
         let is_gzip = stream.is_gzip;
         let places = places(&self.local, &open.conn.channels, slot, None);
-        let text = &mut self.text;
+        self.text.clear();
+        write_event(&mut self.text, event, channel);
+        let text = &self.text;
         let write = |out: &mut Vec<u8>| {
             sse::id_of_cursor(out, places);
-            if has_gap {
-                text.clear();
-                write_gap(text, channel);
-                sse::body(out, Some(GAP), text);
-            } else {
-                out.push(b'\n');
-            }
+            sse::body(out, Some(event), text);
         };
         let written = open.out.write(|out| write_piece(out, is_gzip, write));
         if written.is_err() {

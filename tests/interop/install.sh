@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the interoperation tests need: Python with websockets, Node with ws and playwright-core, Chromium.
+# Installs what the interoperation tests need: Python with websockets, httpx-sse and cent, Node with ws, eventsource and
+# playwright-core, Chromium, curl, nginx.
 # Quick when that is done already; safe to call from several processes at once. Everything but Debian's packages
 # goes to .cache/interop of this checkout. Never touches the server.
 set -euo pipefail
@@ -18,6 +19,9 @@ missing_packages() {
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then echo python3 python3-venv; fi
     if ! command -v node >/dev/null; then echo nodejs; fi
     if ! command -v npm >/dev/null; then echo npm; fi
+    if ! command -v curl >/dev/null; then echo curl; fi
+    # An administrator's command: not on everybody's PATH.
+    if ! PATH=$PATH:/usr/sbin command -v nginx >/dev/null; then echo nginx; fi
     for browser in chromium chromium-browser google-chrome; do
         if command -v "$browser" >/dev/null; then return; fi
     done
