@@ -143,7 +143,7 @@ impl Worker {
                 self.survey_part(io, place, next(), &survey);
             }
             Call::Info => self.survey_part(io, place, next(), &Survey::Totals),
-            Call::Batch(calls) => {
+            Call::Batch(calls) | Call::Lines(calls) => {
                 for call in calls {
                     self.carry_out_call(io, place, part, call);
                 }

@@ -7,10 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use highper_wire::dialect::channel::check;
 use highper_wire::sse;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::job::PARTS_MAX;
+use super::json::{self, Single, Text};
 use super::refusal::Refusal;
 use crate::message::Position;
 
@@ -52,6 +53,8 @@ pub enum Call<'a> {
     ToAll { publish: Publish<'a> },
     /// Many calls, carried out in order.
     Batch(Vec<Call<'a>>),
+    /// The same in the older form: calls after one another in the body, answers after one another in the response.
+    Lines(Vec<Call<'a>>),
 }
 
 /// What is published, and how.
@@ -61,7 +64,7 @@ pub struct Publish<'a> {
     pub data: Cow<'a, [u8]>,
     /// The name that streams of events give it.
     pub event: Option<Cow<'a, str>>,
-    /// A JSON object.
+    /// A JSON object of strings.
     pub tags: Option<&'a str>,
     /// Whether the history leaves it out.
     pub skip_history: bool,
@@ -75,6 +78,9 @@ pub const LIST_MAX: usize = 1000;
 /// Publications that one answer holds at most.
 pub const HISTORY_LIMIT_MAX: u32 = 1000;
 
+/// Publications that the answers to the calls of one request hold together at most.
+const PUBLICATIONS_MAX: u32 = 10 * HISTORY_LIMIT_MAX;
+
 /// Bytes of the longest idempotency key, user or client name.
 pub const NAME_LEN_MAX: usize = 255;
 
@@ -82,23 +88,54 @@ pub const NAME_LEN_MAX: usize = 255;
 const DISCONNECT_CODE: u16 = 3503;
 
 /// Reads a request to `/api/METHOD`, or to `/api` with the method in the body.
+///
+/// # Errors
+/// What is wrong with the request, at which field. One bad call refuses all calls of the request.
 pub fn parse<'a>(method: &str, body: &'a [u8]) -> Result<Call<'a>, Refusal> {
     let text = std::str::from_utf8(body).map_err(Refusal::not_json)?;
-    let text = if text.trim().is_empty() { "{}" } else { text };
-    let call = match method {
-        "" => {
-            let Envelope { method, params } = read(text)?;
-            let method = method.ok_or_else(|| Refusal::bad("method", "is missing"))?;
-            call(&method.0, params.map_or("{}", RawValue::get), "params.", true)?
-        }
-        method => call(method, text, "", true)?,
-    };
-    match &call {
-        Call::Batch(calls) if calls.iter().map(Call::parts).sum::<usize>() > PARTS_MAX => {
-            Err(Refusal::bad("commands", "have more than 10000 parts together"))
-        }
-        _ => Ok(call),
+    let text = if text.trim_ascii().is_empty() { "{}" } else { text };
+    match method {
+        "" => lines(text),
+        method => call(method, text, "", true),
     }
+}
+
+/// `{"method":…,"params":{…}}`, once or several times.
+fn lines(text: &str) -> Result<Call<'_>, Refusal> {
+    let mut commands = Vec::new();
+    for command in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+        commands.push(command.map_err(Refusal::not_json)?.get());
+        if commands.len() > LIST_MAX {
+            return Err(Refusal::not_json("holds more than 1000 calls"));
+        }
+    }
+    if let [command] = commands[..] {
+        return line(command, "", true);
+    }
+    let commands = commands.into_iter().enumerate();
+    let calls = commands.map(|(place, command)| line(command, &format!("[{place}]."), false));
+    together(calls.collect::<Result<_, _>>()?, "body").map(Call::Lines)
+}
+
+fn line<'a>(text: &'a str, path: &str, may_batch: bool) -> Result<Call<'a>, Refusal> {
+    let Envelope { method, params } = read(text, path)?;
+    let bad = |problem| Refusal::bad(format!("{path}method"), problem);
+    let Text(method) = match method {
+        Some(method) => serde_json::from_str(method.get()).map_err(|_| bad("must be a string"))?,
+        None => return Err(bad("is missing")),
+    };
+    call(&method, params.map_or("{}", RawValue::get), &format!("{path}params."), may_batch)
+}
+
+/// Calls of one request, if their answers fit into memory together.
+fn together<'a>(calls: Vec<Call<'a>>, field: &str) -> Result<Vec<Call<'a>>, Refusal> {
+    if calls.iter().map(Call::parts).sum::<usize>() > PARTS_MAX {
+        return Err(Refusal::bad(field, "have more than 10000 parts together"));
+    }
+    if calls.iter().map(Call::publications).sum::<u32>() > PUBLICATIONS_MAX {
+        return Err(Refusal::bad(field, "ask for more than 10000 publications together"));
+    }
+    Ok(calls)
 }
 
 impl Call<'_> {
@@ -107,21 +144,34 @@ impl Call<'_> {
         match self {
             Self::Broadcast { channels, .. } => channels.len(),
             Self::ToUsers { users, .. } => users.len(),
-            _ => 1,
+            Self::Batch(calls) | Self::Lines(calls) => calls.iter().map(Self::parts).sum(),
+            Self::Publish { .. }
+            | Self::Subscribe { .. }
+            | Self::Unsubscribe { .. }
+            | Self::Disconnect { .. }
+            | Self::Presence { .. }
+            | Self::PresenceStats { .. }
+            | Self::History { .. }
+            | Self::HistoryRemove { .. }
+            | Self::Channels { .. }
+            | Self::Info
+            | Self::ToAll { .. } => 1,
         }
+    }
+
+    /// Publications that its answer holds at most.
+    fn publications(&self) -> u32 {
+        if let Self::History { limit, .. } = self { *limit } else { 0 }
     }
 }
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
-    method: Option<Text<'a>>,
+    method: Option<&'a RawValue>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Every field of every call, unread.
 #[derive(Deserialize)]
@@ -137,8 +187,11 @@ struct Fields<'a> {
     #[serde(borrow)]
     client: Option<&'a RawValue>,
     #[serde(borrow)]
+    session: Option<&'a RawValue>,
+    #[serde(borrow)]
     whitelist: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "even_null")]
+    /// Here `null` is a value like any other.
+    #[serde(borrow, default, deserialize_with = "json::present")]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     b64data: Option<&'a RawValue>,
@@ -164,14 +217,9 @@ struct Fields<'a> {
     commands: Option<&'a RawValue>,
 }
 
-/// A value that may be null, which is published like any other.
-fn even_null<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
 /// One call; `path` is what its fields are called after in errors.
 fn call<'a>(method: &str, text: &'a str, path: &str, may_batch: bool) -> Result<Call<'a>, Refusal> {
-    let fields: Fields<'a> = read(text)?;
+    let fields: Fields<'a> = read(text, path)?;
     let at = At { path, fields: &fields };
     Ok(match method {
         "publish" => Call::Publish { channel: at.channel()?, publish: at.publish()? },
@@ -216,6 +264,15 @@ impl<'a> At<'_, '_, 'a> {
         serde_json::from_str(raw.get()).map(Some).map_err(|_| self.bad(name, wanted))
     }
 
+    fn object<T: Deserialize<'a>>(
+        &self,
+        name: &str,
+        raw: Option<&'a RawValue>,
+        wanted: &str,
+    ) -> Result<Option<T>, Refusal> {
+        raw.map(|raw| json::object(raw.get())).transpose().map_err(|_| self.bad(name, wanted))
+    }
+
     /// An optional name; SDKs send an empty one for none.
     fn name(&self, name: &str, raw: Option<&'a RawValue>) -> Result<Option<Cow<'a, str>>, Refusal> {
         let Some(Text(text)) = self.value(name, raw, "must be a string")? else { return Ok(None) };
@@ -229,7 +286,12 @@ impl<'a> At<'_, '_, 'a> {
         self.name("user", self.fields.user)?.ok_or_else(|| self.bad("user", "is missing"))
     }
 
+    /// The one connection that is meant.
     fn client(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
+        // Who means one session must not reach all connections of the user.
+        if self.name("session", self.fields.session)?.is_some() {
+            return Err(self.bad("session", "is not known here; use client"));
+        }
         self.name("client", self.fields.client)
     }
 
@@ -251,10 +313,7 @@ impl<'a> At<'_, '_, 'a> {
         judge: impl Fn(&str) -> Result<(), &'static str>,
     ) -> Result<Vec<Cow<'a, str>>, Refusal> {
         let list: Option<Vec<Text<'a>>> = self.value(name, raw, "must be a list of strings")?;
-        let list = list.filter(|list| !list.is_empty()).ok_or_else(|| self.bad(name, "is missing"))?;
-        if list.len() > LIST_MAX {
-            return Err(self.bad(name, "has more than 1000 elements"));
-        }
+        let list = self.bounded(name, list)?;
         for (place, Text(text)) in list.iter().enumerate() {
             let fits = (1..=NAME_LEN_MAX).contains(&text.len());
             let judged = if fits { judge(text) } else { Err("must have 1 to 255 bytes") };
@@ -263,35 +322,49 @@ impl<'a> At<'_, '_, 'a> {
         Ok(list.into_iter().map(|Text(text)| text).collect())
     }
 
+    /// A list of 1 to [`LIST_MAX`] elements.
+    fn bounded<T>(&self, name: &str, list: Option<Vec<T>>) -> Result<Vec<T>, Refusal> {
+        let list = list.ok_or_else(|| self.bad(name, "is missing"))?;
+        match list.len() {
+            0 => Err(self.bad(name, "is empty")),
+            1..=LIST_MAX => Ok(list),
+            _ => Err(self.bad(name, "has more than 1000 elements")),
+        }
+    }
+
     fn publish(&self) -> Result<Publish<'a>, Refusal> {
         let fields = self.fields;
         let data = match (fields.data, fields.b64data) {
-            // Beside other data, null is none.
-            (Some(data), Some(encoded)) if data.get() == "null" => Cow::Owned(self.decoded(encoded)?),
-            (Some(data), _) => Cow::Borrowed(data.get().as_bytes()),
-            (None, Some(encoded)) => Cow::Owned(self.decoded(encoded)?),
             (None, None) => return Err(self.bad("data", "is missing")),
+            (Some(data), encoded) if encoded.is_none() || data.get() != "null" => {
+                let data = json::document(data.get().as_bytes());
+                Cow::Borrowed(data.map_err(|problem| self.bad("data", problem))?)
+            }
+            (_, encoded) => Cow::Owned(self.decoded(encoded)?),
         };
         let event = self.name("event", fields.event)?;
         if let Some(Err(_)) = event.as_deref().map(sse::check_name) {
             return Err(self.bad("event", "must have no line ends and no NUL"));
         }
-        let tags = fields.tags.map(RawValue::get).filter(|tags| *tags != "null" && *tags != "{}");
-        if tags.is_some_and(|tags| !tags.starts_with('{')) {
-            return Err(self.bad("tags", "must be an object"));
-        }
+        let tags = fields.tags.map(|tags| json::tags(tags.get())).transpose();
+        let tags = tags.map_err(|problem| self.bad("tags", problem))?.flatten();
         let skip_history = self.value("skip_history", fields.skip_history, "must be true or false")?;
         let idempotency_key = self.name("idempotency_key", fields.idempotency_key)?;
         Ok(Publish { data, event, tags, skip_history: skip_history.unwrap_or_default(), idempotency_key })
     }
 
-    fn decoded(&self, raw: &'a RawValue) -> Result<Vec<u8>, Refusal> {
+    fn decoded(&self, raw: Option<&'a RawValue>) -> Result<Vec<u8>, Refusal> {
         let wanted = "must be JSON in base64";
-        let text = self.value("b64data", Some(raw), wanted)?;
+        let text = self.value("b64data", raw, wanted)?;
         let Some(Text(text)) = text else { return Err(self.bad("b64data", wanted)) };
         let bytes = STANDARD.decode(&*text).map_err(|_| self.bad("b64data", wanted))?;
-        let is_json = serde_json::from_slice::<&RawValue>(&bytes).is_ok();
-        if is_json { Ok(bytes) } else { Err(self.bad("b64data", wanted)) }
+        // A document is JSON; that it is text is for us to see.
+        std::str::from_utf8(&bytes).map_err(|_| self.bad("b64data", wanted))?;
+        match json::document(&bytes) {
+            Ok(document) => Ok(document.to_vec()),
+            Err("must be JSON") => Err(self.bad("b64data", wanted)),
+            Err(problem) => Err(self.bad("b64data", problem)),
+        }
     }
 
     fn disconnect(&self) -> Result<Call<'a>, Refusal> {
@@ -303,7 +376,7 @@ impl<'a> At<'_, '_, 'a> {
         }
         let fields = self.fields;
         let wanted = "must be an object with code and reason";
-        let disconnect: Option<Disconnect<'a>> = self.value("disconnect", fields.disconnect, wanted)?;
+        let disconnect: Option<Disconnect<'a>> = self.object("disconnect", fields.disconnect, wanted)?;
         let (code, reason) = disconnect.map_or((None, None), |object| (object.code, object.reason));
         let code = code.filter(|code| *code != 0).unwrap_or(DISCONNECT_CODE);
         if !(3000..5000).contains(&code) {
@@ -315,30 +388,34 @@ impl<'a> At<'_, '_, 'a> {
         }
         let whitelist: Option<Vec<Text<'a>>> =
             self.value("whitelist", fields.whitelist, "must be a list of strings")?;
-        let whitelist = whitelist.into_iter().flatten().map(|Text(text)| text).collect();
+        let whitelist = match whitelist.filter(|list| !list.is_empty()) {
+            Some(list) => self.bounded("whitelist", Some(list))?,
+            None => Vec::new(),
+        };
+        let whitelist = whitelist.into_iter().map(|Text(text)| text).collect();
         Ok(Call::Disconnect { user: self.user()?, client: self.client()?, whitelist, code, reason })
     }
 
     fn history(&self) -> Result<Call<'a>, Refusal> {
         #[derive(Deserialize)]
         struct Since<'a> {
+            // SDKs leave a zero out.
+            #[serde(default)]
             offset: u64,
             #[serde(borrow)]
-            epoch: Text<'a>,
+            epoch: Option<Text<'a>>,
         }
         let fields = self.fields;
-        let limit: i64 = self.value("limit", fields.limit, "must be a number")?.unwrap_or(0);
+        let limit: i64 = self.value("limit", fields.limit, "must be a whole number")?.unwrap_or(0);
         // -1 is "no limit" for the SDKs.
         let limit = u32::try_from(limit).unwrap_or(HISTORY_LIMIT_MAX).min(HISTORY_LIMIT_MAX);
-        let since: Option<Since<'a>> =
-            self.value("since", fields.since, "must be an object with offset and epoch")?;
-        let since = since.map(|Since { offset, epoch }| {
-            // An epoch that is not ours is one that no channel has.
-            Position {
-                epoch: u32::from_str_radix(&epoch.0, 16).map_or(Position::UNKNOWN.epoch, u64::from),
-                offset,
-            }
-        });
+        let wanted = "must be an object with offset and epoch";
+        let since: Option<Since<'a>> = self.object("since", fields.since, wanted)?;
+        let since = match since {
+            None => None,
+            Some(Since { epoch: None, .. }) => return Err(self.bad("since.epoch", "is missing")),
+            Some(Since { offset, epoch: Some(Text(epoch)) }) => Some(position(offset, &epoch)),
+        };
         let reverse = self.value("reverse", fields.reverse, "must be true or false")?.unwrap_or(false);
         Ok(Call::History { channel: self.channel()?, limit, since, reverse })
     }
@@ -346,30 +423,30 @@ impl<'a> At<'_, '_, 'a> {
     fn batch(&self) -> Result<Call<'a>, Refusal> {
         let commands: Option<Vec<&'a RawValue>> =
             self.value("commands", self.fields.commands, "must be a list of calls")?;
-        let commands = commands.filter(|commands| !commands.is_empty());
-        let commands = commands.ok_or_else(|| self.bad("commands", "is missing"))?;
-        if commands.len() > LIST_MAX {
-            return Err(self.bad("commands", "has more than 1000 elements"));
-        }
-        let calls = commands.iter().enumerate().map(|(place, raw)| {
+        let commands = self.bounded("commands", commands)?;
+        let calls = commands.into_iter().enumerate().map(|(place, raw)| {
             let here = format!("{}commands[{place}]", self.path);
             let wanted = "must be an object with one call, such as {\"publish\":{…}}";
-            let entry: Option<(Text<'a>, &'a RawValue)> = single(raw);
-            let (Text(method), params) = entry.ok_or_else(|| Refusal::bad(&here, wanted))?;
-            call(&method, params.get(), &format!("{here}.{method}."), false)
+            let Single { name: Text(method), value } =
+                serde_json::from_str(raw.get()).map_err(|_| Refusal::bad(&here, wanted))?;
+            call(&method, value.get(), &format!("{here}.{method}."), false)
         });
-        Ok(Call::Batch(calls.collect::<Result<_, _>>()?))
+        let calls = calls.collect::<Result<_, _>>()?;
+        together(calls, &format!("{}commands", self.path)).map(Call::Batch)
     }
 }
 
-/// The one member of an object.
-fn single<'a>(raw: &'a RawValue) -> Option<(Text<'a>, &'a RawValue)> {
-    let map: std::collections::HashMap<String, &'a RawValue> = serde_json::from_str(raw.get()).ok()?;
-    let mut members = map.into_iter().filter(|(_, value)| value.get() != "null");
-    let (name, value) = members.next()?;
-    members.next().is_none().then_some((Text(Cow::Owned(name)), value))
+/// An epoch that is not ours is one that no channel has.
+fn position(offset: u64, epoch: &str) -> Position {
+    let is_ours = epoch.len() == 8 && epoch.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let epoch = is_ours.then(|| u32::from_str_radix(epoch, 16).ok()).flatten();
+    Position { epoch: epoch.map_or(Position::UNKNOWN.epoch, u64::from), offset }
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
-    serde_json::from_str(text).map_err(Refusal::not_json)
+/// An object; `path` is what its fields are called after in errors.
+fn read<'a, T: Deserialize<'a>>(text: &'a str, path: &str) -> Result<T, Refusal> {
+    json::object(text).map_err(|error| match path.trim_end_matches('.') {
+        "" => Refusal::not_json(error),
+        path => Refusal::bad(path, &error.to_string()),
+    })
 }

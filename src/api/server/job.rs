@@ -22,12 +22,16 @@ pub(super) enum Layout {
     Refused(Refusal),
     /// One part is the result of this method.
     One(&'static str),
+    /// One part is a page of the history since a position of this epoch.
+    Since(u64),
     /// Each part is a response of its own.
     Broadcast(u16),
     /// The parts say nothing but whether all went well.
     All(&'static str, u16),
     /// Calls after one another.
     Batch(Vec<Layout>),
+    /// Calls after one another, each with a response of its own on a line of its own.
+    Lines(Vec<Layout>),
 }
 
 #[derive(Debug)]
@@ -121,22 +125,24 @@ impl Layout {
             Call::Disconnect { .. } => Self::One("disconnect"),
             Call::Presence { .. } => Self::One("presence"),
             Call::PresenceStats { .. } => Self::One("presence_stats"),
-            Call::History { .. } => Self::One("history"),
+            Call::History { since: Some(since), .. } => Self::Since(since.epoch),
+            Call::History { since: None, .. } => Self::One("history"),
             Call::HistoryRemove { .. } => Self::One("history_remove"),
             Call::Channels { .. } => Self::One("channels"),
             Call::Info => Self::One("info"),
             Call::ToUsers { users, .. } => Self::All("to_users", users.len() as u16),
             Call::ToAll { .. } => Self::All("to_all", 1),
             Call::Batch(calls) => Self::Batch(calls.iter().map(Self::of).collect()),
+            Call::Lines(calls) => Self::Lines(calls.iter().map(Self::of).collect()),
         }
     }
 
     fn parts(&self) -> u16 {
         match self {
             Self::Refused(_) => 0,
-            Self::One(_) => 1,
+            Self::One(_) | Self::Since(_) => 1,
             Self::Broadcast(count) | Self::All(_, count) => *count,
-            Self::Batch(layouts) => layouts.iter().map(Self::parts).sum(),
+            Self::Batch(layouts) | Self::Lines(layouts) => layouts.iter().map(Self::parts).sum(),
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod call;
 pub mod glob;
 pub mod job;
+mod json;
 pub mod refusal;
 pub mod reply;
 

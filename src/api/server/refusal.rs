@@ -11,7 +11,7 @@ pub struct Refusal {
     #[serde(skip)]
     pub status: u16,
     /// What SDKs look at: 100 internal, 101 unauthorized, 103 permission denied, 104 method not found,
-    /// 107 bad request, 108 not available, 111 too many requests.
+    /// 107 bad request, 108 not available, 111 too many requests, 112 unrecoverable position.
     pub code: u16,
     /// English for the developer; begins with the field, if one is at fault.
     pub message: Cow<'static, str>,
@@ -60,6 +60,11 @@ impl Refusal {
     /// The channel keeps nothing of the kind.
     pub fn not_available() -> Self {
         Self::new(400, 108, "not available: the channel keeps no history or no presence".into())
+    }
+
+    /// The channel's numbering has started again since the position that was named.
+    pub fn unrecoverable() -> Self {
+        Self::new(400, 112, "unrecoverable position: since.epoch is not the channel's".into())
     }
 
     /// A queue inside the server is full: nothing was done.

@@ -1,6 +1,8 @@
 //! The responses of the server API as JSON: `{"result":…}` or `{"error":…}`. Data and tags are written as they were
 //! published. Never decides a status but that of a refused request.
 
+use std::borrow::Cow;
+
 use highper_wire::dialect::string::write_string;
 
 use super::job::{Layout, Outcome};
@@ -28,16 +30,11 @@ pub(super) fn write<'o>(
     match layout {
         Layout::Refused(refusal) => {
             error(out, refusal);
-            return refusal.status;
+            refusal.status
         }
-        Layout::One(_) | Layout::All(..) => match outcome(layout, outcomes) {
-            Outcome::Refused(refusal) => {
-                error(out, refusal);
-                return if refusal.status == 503 { 503 } else { 200 };
-            }
-            known => wrapped(out, "result", |out| result(out, known, node)),
-        },
-        Layout::Broadcast(count) => wrapped(out, "result", |out| responses(out, *count, outcomes, node)),
+        Layout::One(_) | Layout::Since(_) | Layout::All(..) | Layout::Broadcast(_) => {
+            response(out, layout, outcomes, node)
+        }
         Layout::Batch(layouts) => {
             out.extend_from_slice(br#"{"replies":["#);
             for (place, layout) in layouts.iter().enumerate() {
@@ -45,6 +42,35 @@ pub(super) fn write<'o>(
                 reply(out, layout, outcomes, node);
             }
             out.extend_from_slice(b"]}");
+            200
+        }
+        Layout::Lines(layouts) => {
+            for layout in layouts {
+                response(out, layout, outcomes, node);
+                out.push(b'\n');
+            }
+            200
+        }
+    }
+}
+
+/// The response to one call; the result is its status if nothing else was asked for.
+fn response<'o>(
+    out: &mut Vec<u8>,
+    layout: &Layout,
+    outcomes: &mut impl Iterator<Item = &'o Outcome>,
+    node: &Node<'_>,
+) -> u16 {
+    if let Layout::Broadcast(count) = layout {
+        wrapped(out, "result", |out| responses(out, *count, outcomes, node));
+        return 200;
+    }
+    match outcome(layout, outcomes) {
+        Ok(known) => wrapped(out, "result", |out| result(out, known, node)),
+        Err(refusal) => {
+            error(out, &refusal);
+            // SDKs read an error only under 200; that a queue is full is for their retries to see.
+            return if refusal.status == 503 { 503 } else { 200 };
         }
     }
     200
@@ -57,27 +83,48 @@ fn reply<'o>(
     outcomes: &mut impl Iterator<Item = &'o Outcome>,
     node: &Node<'_>,
 ) {
-    match layout {
-        Layout::One(method) | Layout::All(method, _) => match outcome(layout, outcomes) {
-            Outcome::Refused(refusal) => error(out, refusal),
-            known => wrapped(out, method, |out| result(out, known, node)),
-        },
-        Layout::Broadcast(count) => wrapped(out, "broadcast", |out| responses(out, *count, outcomes, node)),
-        Layout::Refused(_) | Layout::Batch(_) => unreachable!("calls of a batch are neither"),
+    let method = match layout {
+        Layout::Broadcast(count) => {
+            return wrapped(out, "broadcast", |out| responses(out, *count, outcomes, node));
+        }
+        Layout::One(method) | Layout::All(method, _) => method,
+        Layout::Since(_) => "history",
+        Layout::Refused(_) | Layout::Batch(_) | Layout::Lines(_) => {
+            unreachable!("calls of a batch are neither")
+        }
+    };
+    match outcome(layout, outcomes) {
+        Ok(known) => wrapped(out, method, |out| result(out, known, node)),
+        Err(refusal) => error(out, &refusal),
     }
 }
 
 /// The one outcome of a layout: the first that was refused, else the last.
-fn outcome<'o>(layout: &Layout, outcomes: &mut impl Iterator<Item = &'o Outcome>) -> &'o Outcome {
+fn outcome<'o>(
+    layout: &Layout,
+    outcomes: &mut impl Iterator<Item = &'o Outcome>,
+) -> Result<&'o Outcome, Cow<'o, Refusal>> {
     let count = if let Layout::All(_, count) = layout { *count } else { 1 };
-    let of_call = outcomes.take(usize::from(count));
-    match (
-        layout,
-        of_call.reduce(|worst, next| if matches!(worst, Outcome::Refused(_)) { worst } else { next }),
-    ) {
-        (_, Some(refused @ Outcome::Refused(_))) => refused,
-        (Layout::One(_), Some(known)) => known,
-        _ => &Outcome::Done,
+    let mut last = &Outcome::Done;
+    let mut refused = None;
+    for outcome in outcomes.take(usize::from(count)) {
+        match outcome {
+            Outcome::Refused(refusal) => refused = refused.or(Some(refusal)),
+            known => last = known,
+        }
+    }
+    if let Some(refusal) = refused {
+        return Err(Cow::Borrowed(refusal));
+    }
+    match (layout, last) {
+        (Layout::Since(epoch), Outcome::Answered(Answer::History { position, .. }))
+            if position.epoch != *epoch =>
+        {
+            Err(Cow::Owned(Refusal::unrecoverable()))
+        }
+        // That all went well is all there is to say.
+        (Layout::All(..), _) => Ok(&Outcome::Done),
+        (_, known) => Ok(known),
     }
 }
 
