@@ -42,9 +42,7 @@ impl Worker {
     pub(super) fn api_reply(&self, head: &Head<'_>) -> Reply {
         let method = api::method(head.path()).unwrap_or_default();
         let refusal = match &self.shared.config.api_key {
-            // A page of another site could make a browser on this host call.
-            None if head.header("origin").is_some() => Some(Refusal::no_key()),
-            None if self.shared.is_local => None,
+            None if self.shared.is_local && server::is_direct(head) => None,
             None => Some(Refusal::no_key()),
             Some(key) => {
                 let shown = (head.header("x-api-key"), head.header("authorization"));

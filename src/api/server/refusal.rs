@@ -46,9 +46,10 @@ impl Refusal {
         Self::new(401, 101, "unauthorized: X-API-Key or Authorization: apikey KEY (REALTIME_API_KEY)".into())
     }
 
-    /// Without a key the API answers only local callers.
+    /// Without a key the API answers only local programs, and those not through a browser or a proxy.
     pub fn no_key() -> Self {
-        let message = "the API is closed: set REALTIME_API_KEY, or listen on a loopback address and call from no browser";
+        let message = "the API is closed: set REALTIME_API_KEY; without it only programs on this host may call, on a \
+             loopback listener, not through a browser or a proxy";
         Self::new(403, 103, message.into())
     }
 
