@@ -171,6 +171,12 @@ fn what_is_wrong_is_refused_with_the_name_of_its_field() {
         assert_eq!(refusal.field.as_deref(), Some(field), "{method} {body}: {refusal:?}");
         assert!(refusal.message.starts_with(&format!("{field}: ")), "{method} {body}: {refusal:?}");
     }
+}
+
+#[test]
+fn a_request_that_is_no_call_is_refused() {
+    let bad_name = refusal("broadcast", r#"{"channels":["a","b c"],"data":1}"#);
+    assert_eq!(bad_name.message, "channels[1]: must not contain a space");
     for body in ["[]", "5", "{", "{}x", "\u{feff}{}", r#"["c"]"#, r#"{"channel":"c","channel":"d"}"#] {
         let refusal = refusal("publish", body);
         assert_eq!((refusal.status, refusal.field.as_deref()), (400, None), "{body}");

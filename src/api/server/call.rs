@@ -298,12 +298,12 @@ impl<'a> At<'_, '_, 'a> {
     fn channel(&self) -> Result<Cow<'a, str>, Refusal> {
         let channel = self.value("channel", self.fields.channel, "must be a string")?;
         let Some(Text(channel)) = channel else { return Err(self.bad("channel", "is missing")) };
-        check(&channel).map_err(|error| self.bad("channel", error.message()))?;
+        judge_channel(&channel).map_err(|problem| self.bad("channel", problem))?;
         Ok(channel)
     }
 
     fn channels(&self) -> Result<Vec<Cow<'a, str>>, Refusal> {
-        self.list("channels", self.fields.channels, |name| check(name).map_err(|error| error.message()))
+        self.list("channels", self.fields.channels, judge_channel)
     }
 
     fn list(
@@ -434,6 +434,14 @@ impl<'a> At<'_, '_, 'a> {
         let calls = calls.collect::<Result<_, _>>()?;
         together(calls, &format!("{}commands", self.path)).map(Call::Batch)
     }
+}
+
+/// The rule for names, said without the word that the field's name says already.
+fn judge_channel(name: &str) -> Result<(), &'static str> {
+    check(name).map_err(|error| {
+        let problem = error.message();
+        problem.strip_prefix("channel ").unwrap_or(problem)
+    })
 }
 
 /// An epoch that is not ours is one that no channel has.
