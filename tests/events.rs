@@ -304,6 +304,7 @@ fn a_handler_sends_publishes_and_repeats() {
                 stream.send_event("third", 3)?;
                 assert!(stream.send_binary(b"bytes").is_err(), "a stream carries text");
                 assert!(stream.send_event("bad\nname", 1).is_err(), "a name has no line ends");
+                stream.join("a")?;
                 stream.publish("a", "published")?;
                 stream.broadcast("to all")?;
                 stream.to_users(["ann", "bob"], "to ann")?;
@@ -357,7 +358,8 @@ fn s1_names_with_line_ends_are_refused_and_never_written() {
         api.call("publish", &json!({ "channel": "a", "data": "fine", "event": "m: é" }));
         let event = stream.next();
         assert_eq!((event.event.as_str(), &event.json()["data"]), ("m: é", &json!("fine")));
-        assert_eq!(stream.raw.windows(6).filter(|window| window == b"event:").count(), 1);
+        // One tells that it joined.
+        assert_eq!(stream.raw.windows(6).filter(|window| window == b"event:").count(), 2);
     });
 }
 

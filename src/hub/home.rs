@@ -49,6 +49,8 @@ struct HomeChannel {
     presence: Presence,
     /// Heard for ever.
     kept: bool,
+    /// In the list of channels with a shard that is behind.
+    is_listed: bool,
 }
 
 /// What [`Home::publish`] asks the worker to do.
@@ -187,7 +189,7 @@ impl Home {
             missed += 1;
         }
         let (position, deliver_here) = (state.position, state.interested.contains(here));
-        if !state.behind.is_empty() && !self.behind.contains(&at) {
+        if !state.behind.is_empty() && !std::mem::replace(&mut state.is_listed, true) {
             self.behind.push(at);
         }
         if let Some(rules) = rules {
@@ -283,6 +285,9 @@ impl Home {
     /// the lanes have room. Called once a turn.
     pub fn catch_up(&mut self, now: Moment, post: &mut impl Post) {
         for at in std::mem::take(&mut self.behind) {
+            if let Some(entry) = self.channels.get_mut(at) {
+                entry.state.is_listed = false;
+            }
             self.tell(at, post);
         }
         for _ in 0..self.owed.len() {
@@ -392,7 +397,7 @@ impl Home {
                 state.missed.retain(|(other, _)| *other != shard);
             }
         }
-        if !state.behind.is_empty() && !self.behind.contains(&at) {
+        if !state.behind.is_empty() && !std::mem::replace(&mut state.is_listed, true) {
             self.behind.push(at);
         }
     }
@@ -445,6 +450,7 @@ impl HomeChannel {
             history: History::default(),
             presence: Presence::default(),
             kept: false,
+            is_listed: false,
         }
     }
 

@@ -259,6 +259,8 @@ impl Worker {
         let Some(entry) = self.local.get(at).filter(|entry| !entry.channel.is_reserved()) else { return };
         let (channel, epoch) = (entry.channel.clone(), epoch(position));
         self.counters.gaps += 1;
+        // Who lost something before is told now.
+        self.local.take_dropped(at);
         self.fan_out(io, at, Some(GAP), |out, dialect, is_event| match dialect {
             _ if is_event => write_event(out, GAP, &channel),
             Dialect::Native => native::gap(out, channel.name(), epoch, position.offset),

@@ -19,6 +19,9 @@ use crate::conn::Phase;
 use crate::handler::Error;
 use crate::message::{Answer, Channel, Message, Numbered, Position, Purpose, Question, Receipt};
 
+/// What a publication is sent with, beside its data: about as long as the names in it.
+const MESSAGE_BYTES: usize = 256;
+
 impl Worker {
     /// Asks a channel's home. The answer comes through [`Worker::on_answer`], maybe now.
     pub(super) fn ask(
@@ -107,6 +110,12 @@ impl Worker {
         // Who has left meanwhile was told so.
         let Some((at, joining)) = self.local.recovered(channel, serial) else { return };
         let slot = joining.slot;
+        // More than an outbox holds would end the connection as slow, again and again.
+        let most = self.shared.config.outbox_bytes.as_usize();
+        let bytes = |missed: &Vec<Numbered>| -> usize {
+            missed.iter().map(|numbered| numbered.publication.data.len() + MESSAGE_BYTES).sum()
+        };
+        let missed = missed.filter(|missed| bytes(missed) <= most);
         match &missed {
             Some(_) => self.counters.recovered += 1,
             None => self.counters.unrecovered += 1,

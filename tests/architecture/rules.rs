@@ -47,7 +47,7 @@ const RANKS: [(&str, u8); 18] = [
 /// Who may name a crate: prefixes of paths.
 const OWNERS: [(&str, &[&str]); 24] = [
     ("base64", &["src/api/server/call.rs", "wire/src/sse/cursor.rs", "wire/src/ws/handshake", "wire/tests/"]),
-    ("clap", &["src/cli.rs", "bench/src/"]),
+    ("clap", &["src/cli/", "bench/src/"]),
     ("core_affinity", &["shards/src/affinity.rs"]),
     (
         "crossbeam_channel",

@@ -124,11 +124,13 @@ impl Listener {
         };
         match &told {
             None => {}
+            Some((event, _)) if event == "joined" => {}
             Some((event, data)) if event == "message" => self.on_message(checker, data),
             Some((event, data)) if event == "gap" => self.on_gap(checker, &cursor, data),
             Some(other) => self.problem(format!("{other:?}")),
         }
-        self.on_cursor(checker, &cursor, told.is_none());
+        let has_joined = told.is_some_and(|(event, _)| event == "joined");
+        self.on_cursor(checker, &cursor, has_joined);
     }
 
     fn on_message(&mut self, checker: &mut Checker, data: &str) {
@@ -167,13 +169,13 @@ impl Listener {
         }
     }
 
-    /// An id says where the stream is; one that comes without an event, that it is in another room now.
-    fn on_cursor(&mut self, checker: &mut Checker, cursor: &Cursor, is_alone: bool) {
+    /// An id says where the stream is; one of the event `joined`, that it is in another room now.
+    fn on_cursor(&mut self, checker: &mut Checker, cursor: &Cursor, has_joined: bool) {
         let mut problems = Vec::new();
         for room in &mut self.rooms {
             match (position(cursor, room.room), &room.place) {
                 (None, None) => {}
-                (Some(at), None) if is_alone => {
+                (Some(at), None) if has_joined => {
                     room.place = Some(Place { joined: checker.joined(self.number, room.room, at), at });
                 }
                 (Some(at), Some(place)) if place.at == at => {}
@@ -181,7 +183,7 @@ impl Listener {
             }
         }
         problems.into_iter().for_each(|problem| self.problem(problem));
-        self.entered += usize::from(is_alone);
+        self.entered += usize::from(has_joined);
     }
 
     fn request(&mut self) {

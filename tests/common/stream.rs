@@ -171,6 +171,10 @@ impl Stream {
         }
         let Self { decoder, events, .. } = self;
         let fed = decoder.feed(&fresh, |event| {
+            // That it is in a channel is waited for by `joined`.
+            if event.event == "joined" {
+                return;
+            }
             events.push_back(Seen {
                 id: event.id.to_owned(),
                 event: event.event.to_owned(),

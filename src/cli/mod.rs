@@ -1,20 +1,19 @@
 //! The command line: what is asked for, with which configuration, and the exit code that says how it went.
 //! The only place that prints. Never serves by itself: [`run`] is given the function that does.
 
+mod calls;
+mod target;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
+use self::target::Target;
+use crate::config::{Config, ConfigErrors, Files, Loaded, Sources, print};
 use clap::{Args, Parser, Subcommand};
-use highper_shards::Moment;
-
-use crate::config::{Config, ConfigErrors, Files, Host, Loaded, Sources, print};
 
 /// Real-time server: WebSocket channels over thread-per-core shards.
 #[derive(Debug, Parser)]
@@ -62,6 +61,8 @@ enum Command {
         #[command(flatten)]
         given: Given,
     },
+    #[command(flatten)]
+    Call(calls::Call),
     /// Print the version.
     Version,
 }
@@ -139,6 +140,7 @@ where
         Some(Command::Config { what: Printed::Env }) => say(&print::env_example()),
         Some(Command::Config { what: Printed::Readme }) => say(&print::readme_block()),
         Some(Command::Healthcheck { url, given: more }) => ask(&given.and(more), url.as_deref()),
+        Some(Command::Call(call)) => calls::call(&given, call),
         Some(Command::Version) => say(concat!("realtime ", env!("CARGO_PKG_VERSION"), "\n")),
     })
 }
@@ -257,106 +259,6 @@ impl Given {
     }
 }
 
-/// Whom `healthcheck` asks.
-struct Target {
-    host: Host,
-    port: u16,
-    path: String,
-}
-
-impl Target {
-    fn of_config(config: &Config) -> Self {
-        let host = match &config.host {
-            Host::Ip(IpAddr::V4(address)) if address.is_unspecified() => Host::Ip(Ipv4Addr::LOCALHOST.into()),
-            Host::Ip(IpAddr::V6(address)) if address.is_unspecified() => Host::Ip(Ipv6Addr::LOCALHOST.into()),
-            Host::Ip(_) | Host::Name(_) | Host::Unix(_) => config.host.clone(),
-        };
-        Self { host, port: config.port, path: "/health/live".to_owned() }
-    }
-
-    fn of_url(url: &str) -> Option<Self> {
-        let rest = url.strip_prefix("http://")?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-            Some(_) | None => (authority, 80),
-        };
-        let host = Host::parse_text(host)?;
-        let graphic = path.bytes().all(|byte| byte.is_ascii_graphic());
-        let path = if path.is_empty() { "/health/live" } else { path };
-        graphic.then(|| Self { host, port, path: path.to_owned() })
-    }
-
-    /// The status of the answer, within [`HEALTH_TIMEOUT`] whatever the other side does.
-    fn status(&self) -> io::Result<u16> {
-        let deadline = Moment::now() + HEALTH_TIMEOUT;
-        match &self.host {
-            Host::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                self.talk(&stream, deadline, |left| {
-                    stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)))
-                })
-            }
-            Host::Ip(address) => self.call((*address, self.port), deadline),
-            Host::Name(name) => self.call((&**name, self.port), deadline),
-        }
-    }
-
-    fn call(&self, address: impl ToSocketAddrs, deadline: Moment) -> io::Result<u16> {
-        let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-        for address in address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, left(deadline)?) {
-                Ok(stream) => {
-                    return self.talk(&stream, deadline, |left| {
-                        stream
-                            .set_read_timeout(Some(left))
-                            .and_then(|()| stream.set_write_timeout(Some(left)))
-                    });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-
-    fn talk<S>(
-        &self,
-        mut stream: S,
-        deadline: Moment,
-        limit: impl Fn(Duration) -> io::Result<()>,
-    ) -> io::Result<u16>
-    where
-        S: Read + Write,
-    {
-        limit(left(deadline)?)?;
-        let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", self.path);
-        stream.write_all(request.as_bytes())?;
-        // To the end, so that the close does not reset a server that is still sending.
-        let mut answer = Vec::new();
-        let mut chunk = [0; 1024];
-        while answer.len() < ANSWER_BYTES_MAX {
-            match left(deadline).and_then(&limit).and_then(|()| stream.read(&mut chunk)) {
-                Ok(0) => break,
-                Ok(read) => answer.extend_from_slice(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if answer.len() >= STATUS_BYTES => break,
-                Err(error) => return Err(error),
-            }
-        }
-        answer
-            .get(..STATUS_BYTES)
-            .and_then(|line| std::str::from_utf8(line).ok())
-            .and_then(|line| line.strip_prefix("HTTP/1."))
-            .and_then(|line| line.get(2..)?.parse().ok())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP/1.1"))
-    }
-}
-
-fn left(deadline: Moment) -> io::Result<Duration> {
-    let left = deadline.since(Moment::now());
-    if left.is_zero() { Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")) } else { Ok(left) }
-}
-
 /// `--check-config` and `--print-config` are the spellings people know from other servers.
 fn spelling(arg: impl Into<OsString>) -> OsString {
     let arg = arg.into();
@@ -403,12 +305,3 @@ fn complain(text: &dyn Display) {
 fn finish(exit: Exit) -> ExitCode {
     ExitCode::from(exit as u8)
 }
-
-/// Container runtimes ask every few seconds and wait about as long.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// `HTTP/1.1 200`.
-const STATUS_BYTES: usize = 12;
-
-/// More than any health answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
