@@ -11,7 +11,7 @@ use highper_shards::token::Token;
 use highper_shards::{ShardId, SlotId};
 use serde_json::{Value, json};
 
-const NODE: Node<'static> = Node { epoch_seed: 0xAB, name: "one", uptime_secs: 7 };
+const NODE: Node<'static> = Node { epoch_seed: 0xAB, name: Some("one"), uptime_secs: 7 };
 
 #[track_caller]
 fn call<'a>(method: &str, body: &'a str) -> Call<'a> {

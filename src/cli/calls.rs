@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::io;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json, value::RawValue};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 
 use super::target::Target;
 use super::{Exit, Given, complain, refuse, say};
@@ -129,11 +130,21 @@ fn ask(config: &Config, url: Option<&str>, method: &str, body: &str) -> Result<S
         }
         _ => format!("{target}: {error}"),
     })?;
-    let answer: Value = serde_json::from_slice(&answered.body)
-        .map_err(|_| format!("{target} answered {} and no JSON", answered.status))?;
-    if let Some(error) = answer.get("error") {
-        let message = error["message"].as_str().unwrap_or("it was refused");
-        return Err(message.to_owned());
+    let answer: Answer<'_> = serde_json::from_slice(&answered.body)
+        .map_err(|_| format!("{target} answered {} and no JSON of ours", answered.status))?;
+    match answer {
+        Answer::Result(result) => Ok(result.to_string()),
+        Answer::Error { message } => Err(message),
     }
-    Ok(answer.get("result").unwrap_or(&answer).to_string())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer<'a> {
+    /// As the server wrote it, digit for digit.
+    #[serde(borrow)]
+    Result(&'a RawValue),
+    Error {
+        message: String,
+    },
 }

@@ -70,7 +70,7 @@ pub struct Shared {
 impl Shared {
     /// What the server API tells of this process.
     pub fn node(&self, unix_millis: u64) -> Node<'_> {
-        let name = self.config.node_id.as_ref().map_or("realtime", |name| name.as_str());
+        let name = self.config.node_id.as_ref().map(|name| name.as_str());
         let uptime_secs = unix_millis.saturating_sub(self.started) / 1000;
         Node { epoch_seed: self.epoch_seed, name, uptime_secs }
     }

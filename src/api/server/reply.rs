@@ -14,8 +14,8 @@ use crate::message::{Answer, Found, Numbered, Position, Totals};
 pub struct Node<'a> {
     /// Different for every start.
     pub epoch_seed: u64,
-    /// The name it was given.
-    pub name: &'a str,
+    /// The name it was given (REALTIME_NODE_ID).
+    pub name: Option<&'a str>,
     /// Seconds since it started.
     pub uptime_secs: u64,
 }
@@ -208,7 +208,10 @@ fn answered(out: &mut Vec<u8>, answer: &Answer) {
 
 fn info(out: &mut Vec<u8>, totals: &Totals, node: &Node<'_>) {
     text(out, &format!(r#"{{"nodes":[{{"uid":"{:016x}","name":"#, node.epoch_seed));
-    write_string(out, node.name);
+    match node.name {
+        Some(name) => write_string(out, name),
+        None => text(out, &format!("\"{:016x}\"", node.epoch_seed)),
+    }
     out.extend_from_slice(br#","version":"#);
     write_string(out, env!("CARGO_PKG_VERSION"));
     let Totals { clients, users, channels, subscriptions } = totals;
