@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use client::{Client, DEADLINE, Received};
+use client::{Client, DEADLINE, Received, wait_until};
 use highper_realtime::config::ByteSize;
 use highper_realtime::{CloseCode, Endpoint};
 use server::{TestServer, each_driver, each_driver_at_once};
@@ -57,6 +57,8 @@ fn everyone_is_told_1012_and_the_stop_returns_when_all_are_gone() {
         assert_eq!(idle.answer().status, 200);
         let mut half = Client::connect(address);
         half.send(b"GET /health/live HT");
+        // Who is accepted later than that is refused instead.
+        wait_until("everybody is accepted", || server.connections() == 32);
         stop(server, LONG_GRACE, || {
             for socket in &mut sockets {
                 assert_eq!(socket.next(), Received::Close(1012, "server restarts".into()));
@@ -80,7 +82,7 @@ fn what_was_sent_before_the_stop_arrives() {
             client.binary(&megabyte);
         }
         let all_received = || server.sum(|shard| shard.counters.messages_in) == 12;
-        client::wait_until("the server has them all", all_received);
+        wait_until("the server has them all", all_received);
         stop(server, LONG_GRACE, || {
             for number in 0..12 {
                 assert_eq!(client.next(), Received::Binary(megabyte.clone()), "message {number}");
