@@ -294,7 +294,8 @@ impl Endpoint {
     }
 
     /// Server-Sent Events (the WHATWG's text/event-stream) of the channels that the request names,
-    /// `?channel=a&channel=b`, and of what `on_connect` sends. A request may name none.
+    /// `?channel=a&channel=b`, and of what `on_connect` sends. A request may name none. Publications come in the
+    /// JSON of the native dialect, or with `format=raw` as their data alone.
     pub fn sse(path: impl Into<String>) -> Self {
         Self::new(path, Transport::Events, Dialect::Raw)
     }

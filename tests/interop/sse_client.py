@@ -1,7 +1,6 @@
 """The checks of `httpx-sse`: streams carry what is published, resume from every event without loss or repetition,
 say so where they cannot, and refuse what is wrong. See checks.py."""
 
-import json
 import random
 from contextlib import contextmanager
 
@@ -11,6 +10,8 @@ from httpx_sse import SSEError, connect_sse
 
 HISTORY_SIZE = 1000
 IN_ORDER = 2000
+# Neither proxies nor certificates: to load those takes longer than a check.
+PLAIN = {"trust_env": False, "verify": False}
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def stream(base, *channels, last=None, **parameters):
     """The events of a stream that has joined its channels, and nothing of what came before them."""
     query = [("channel", channel) for channel in channels] + list(parameters.items())
     headers = {"Last-Event-ID": last} if last else {}
-    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False) as client:
+    with httpx.Client(timeout=ANSWER_SECONDS, **PLAIN) as client:
         with connect_sse(client, "GET", base + "/sse", params=query, headers=headers) as source:
             equal(source.response.status_code, 200)
             equal(source.response.headers["cache-control"], "no-store, no-transform")
@@ -54,14 +55,14 @@ class Events:
 
 
 def call(base, method, **fields):
-    answer = httpx.post(f"{base}/api/{method}", json=fields, timeout=ANSWER_SECONDS, trust_env=False)
+    answer = httpx.post(f"{base}/api/{method}", json=fields, timeout=ANSWER_SECONDS, **PLAIN)
     equal((answer.status_code, list(answer.json())), (200, ["result"]))
     return answer.json()["result"]
 
 
 def publish(base, channel, *data):
     """Publishes all over one connection."""
-    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False) as client:
+    with httpx.Client(timeout=ANSWER_SECONDS, **PLAIN) as client:
         for value in data:
             answer = client.post(base + "/api/publish", json={"channel": channel, "data": value})
             holds("result" in answer.json(), answer.text)
@@ -98,7 +99,7 @@ def carries_the_data_alone_if_asked(base):
     with stream(base, "sse-raw", format="raw") as events:
         for written in ('{"a":1.50,"b":[ 1e+2, "\\u00e9" ]}', "null", '""', '[1,\n 2,\r\n  {"x" : 3}]', f'"{"x" * 60_000}"'):
             body = '{"channel":"sse-raw","event":"tick","data":%s}' % written
-            answer = httpx.post(base + "/api/publish", content=body, trust_env=False)
+            answer = httpx.post(base + "/api/publish", content=body, **PLAIN)
             equal(answer.status_code, 200)
             event = next(events)
             equal((event.event, event.data), ("tick", written.replace("\r\n", "\n")))
@@ -176,7 +177,7 @@ def refuses_what_is_wrong(base):
         ("?channel=a&format=xml", "format"),
         ("?channel=a&last_event_id=nonsense", "last_event_id"),
     ):
-        with httpx.Client(trust_env=False) as client, connect_sse(client, "GET", base + "/sse" + query) as source:
+        with httpx.Client(**PLAIN) as client, connect_sse(client, "GET", base + "/sse" + query) as source:
             equal((query, source.response.status_code), (query, 400))
             try:
                 next(source.iter_sse())

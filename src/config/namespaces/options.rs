@@ -23,7 +23,7 @@ pub struct ChannelOption {
 /// What an option is where its namespace does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionDefault {
-    /// The value of this field of [`Config`].
+    /// The value of this field of [`Config`](crate::config::Config).
     Variable(&'static str),
     /// This value.
     Fixed(&'static str),
