@@ -53,7 +53,7 @@ fn a_stream_begins_with_its_head_and_retry() {
             assert_eq!(field(&stream.head, name), value, "{name}");
         }
         stream.joined(1);
-        assert!(stream.raw.starts_with(b"retry: 3000\n\nid: "), "{:?}", String::from_utf8_lossy(&stream.raw));
+        assert!(stream.raw.starts_with(b"retry: 3000\nid: "), "{:?}", String::from_utf8_lossy(&stream.raw));
         let mut client = Client::connect(server.address());
         client.send(b"HEAD /sse?channel=news HTTP/1.1\r\nHost: h\r\n\r\n");
         let head = client.head();

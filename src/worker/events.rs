@@ -161,11 +161,7 @@ impl Worker {
             if is_gzip {
                 out.extend_from_slice(&gzip::HEADER);
             }
-            write_piece(out, is_gzip, |out| {
-                sse::retry(out, retry);
-                // An empty line before the first id would tell the browser to forget the one it has.
-                out.pop();
-            });
+            write_piece(out, is_gzip, |out| sse::retry(out, retry));
         });
         if head_only {
             return;

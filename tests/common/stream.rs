@@ -118,8 +118,8 @@ impl Stream {
     #[track_caller]
     pub fn joined(&mut self, channels: usize) -> String {
         let is_in = |raw: &[u8]| {
-            String::from_utf8_lossy(raw).split("\n\n").filter(|block| block.starts_with("id: ")).count()
-                >= channels
+            let has_id = |block: &&str| block.lines().any(|line| line.starts_with("id: "));
+            String::from_utf8_lossy(raw).split("\n\n").filter(has_id).count() >= channels
         };
         let until = deadline();
         while !is_in(&self.raw) {

@@ -43,9 +43,10 @@ pub fn check_name(text: &str) -> Result<(), BadName> {
     }
 }
 
-/// Tells the client how long to wait before it connects again; whole milliseconds, the rest is cut off.
+/// Tells the client how long to wait before it connects again; whole milliseconds, the rest is cut off. No empty line
+/// follows: before the first id it would make a browser forget the one it came with.
 pub fn retry(out: &mut Vec<u8>, delay: Duration) {
-    write!(out, "retry: {}\n\n", delay.as_millis()).expect("a vector takes every byte");
+    writeln!(out, "retry: {}", delay.as_millis()).expect("a vector takes every byte");
 }
 
 /// Writes what clients skip and connections are kept alive with.
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_part_has_its_bytes() {
-        assert_eq!(written(|out| retry(out, Duration::from_micros(2_500_900))), "retry: 2500\n\n");
+        assert_eq!(written(|out| retry(out, Duration::from_micros(2_500_900))), "retry: 2500\n");
         assert_eq!(written(|out| comment(out, "")), ": \n\n");
         assert_eq!(written(|out| comment(out, "still here")), ": still here\n\n");
         assert_eq!(written(|out| id(out, "7")), "id: 7\n");
