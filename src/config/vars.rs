@@ -48,6 +48,12 @@ vars! {
     write_timeout: Duration = "10", "REALTIME_WRITE_TIMEOUT", seconds, range(1, 3600), live;
     /// Bytes that may wait for one connection; beyond, the slow-consumer policy decides.
     outbox_bytes: ByteSize = "1M", "REALTIME_OUTBOX_BYTES", bytes, range(4096, 1_073_741_824), live;
+    /// Bytes beyond which a connection is slow; if it stays so for REALTIME_OUTBOX_SOFT_TIME, the slow-consumer policy decides.
+    outbox_soft_bytes: ByteSize = "256K", "REALTIME_OUTBOX_SOFT_BYTES", bytes, range(4096, 1_073_741_824), live, later;
+    /// How long a connection may be slow.
+    outbox_soft_time: Duration = "10", "REALTIME_OUTBOX_SOFT_TIME", seconds, range(1, 3600), live, later;
+    /// Bytes that may wait for all connections of the process, an equal share for each shard; beyond, the slowest are closed. Auto is a quarter of REALTIME_MEMORY_LIMIT_MB.
+    outbox_total_bytes: ByteCap = "auto", "REALTIME_OUTBOX_TOTAL_BYTES", bytes, range(65_536, 1 << 44), live, later;
     /// Where every message is returned as it came; a second WebSocket endpoint for tests. Unset is off.
     echo_path: Option<UrlPath> = "", "REALTIME_ECHO_PATH";
 
@@ -74,6 +80,9 @@ vars! {
     async_workers: u16 = "4", "REALTIME_ASYNC_WORKERS", range(0, 1024);
     /// Memory at which overload protection is complete; its levels start at 80, 90 and 95 %. Auto is what the control group or host has.
     memory_limit: ByteCap = "auto", "REALTIME_MEMORY_LIMIT_MB" | "REALTIME_MAX_MEMORY_USAGE", mebibytes, range(16, 1 << 30), live, later;
+
+    /// Time of one turn of a shard at which overload protection is complete; its levels start at 80, 90 and 95 %.
+    overload_turn: Duration = "500", "REALTIME_OVERLOAD_TURN_MS", millis, range(10, 60_000), live, later;
 
     ["WebSocket"]
     /// Whether WebSocket is spoken; if not, its path is a 404.
@@ -286,6 +295,52 @@ vars! {
     jwt_verify_signature: bool = "true", "REALTIME_JWT_VERIFY_SIGNATURE", live, later;
     /// Whether expired tokens are refused.
     jwt_verify_expiration: bool = "true", "REALTIME_JWT_VERIFY_EXPIRATION", live, later;
+    /// Where the keys of tokens are published (RFC 7517): an https address, or the path of a file. In place of REALTIME_JWT_SECRET.
+    jwt_jwks: Option<String> = "", "REALTIME_JWT_JWKS", live, later;
+    /// How often published keys are fetched again.
+    jwt_jwks_interval: Duration = "300", "REALTIME_JWT_JWKS_INTERVAL", seconds, range(10, 86_400), live, later;
+    /// Issuers whose tokens are taken; none takes every issuer.
+    jwt_issuers: Vec<String> = "", "REALTIME_JWT_ISSUERS", live, later;
+    /// Audiences of which a token names at least one; none takes every audience.
+    jwt_audiences: Vec<String> = "", "REALTIME_JWT_AUDIENCES", live, later;
+    /// How far the clocks of issuer and server may differ.
+    jwt_leeway: Duration = "30", "REALTIME_JWT_LEEWAY", seconds, range(0, 600), live, later;
+    /// What connections without a token may do while authentication is on.
+    anonymous: Anonymous = "refuse", "REALTIME_ANONYMOUS", live, later;
+    /// Time a connection gets to send its token as first message, or a new one after the old one has expired.
+    auth_timeout: Duration = "10", "REALTIME_AUTH_TIMEOUT", seconds, range(1, 300), live, later;
+    /// Whether a token may stand in the address as ?token=; it is never logged.
+    auth_query: bool = "true", "REALTIME_AUTH_QUERY", live, later;
+    /// Name of the cookie that may hold a token; taken only from origins that REALTIME_CORS_ORIGINS lists.
+    auth_cookie: Option<Token> = "", "REALTIME_AUTH_COOKIE", live, later;
+    /// Whether WebSockets and streams are opened for requests without an Origin field. Auto is yes with tokens or without a list of origins.
+    origin_missing: OriginMissing = "auto", "REALTIME_ORIGIN_MISSING", live, later;
+
+    ["Hooks and webhooks"]
+    /// Backend that is asked before a connection opens.
+    hook_connect: Option<Url> = "", "REALTIME_HOOK_CONNECT", live, later;
+    /// Backend that is asked before a client joins a channel whose namespace says subscribe_hook.
+    hook_subscribe: Option<Url> = "", "REALTIME_HOOK_SUBSCRIBE", live, later;
+    /// Time an answer of a hook may take; then the client is told to try again.
+    hook_timeout: Duration = "1000", "REALTIME_HOOK_TIMEOUT_MS", millis, range(10, 60_000), live, later;
+    /// Questions that hooks may be asked at once.
+    hook_concurrency: u16 = "16", "REALTIME_HOOK_CONCURRENCY", range(1, 1024), later;
+    /// Header fields of the client's request that a hook is shown.
+    hook_headers: Vec<Token> = "cookie,authorization,origin,user-agent,x-request-id", "REALTIME_HOOK_HEADERS", live, later;
+    /// Certificates (PEM) that hooks, webhooks and published keys are believed by; unset is the web's.
+    hook_ca_file: Option<PathBuf> = "", "REALTIME_HOOK_CA_FILE", later;
+    /// Backend that is told what happened.
+    webhook_url: Option<Url> = "", "REALTIME_WEBHOOK_URL", live, later;
+    /// Key of the HMAC-SHA256 that signs webhooks.
+    webhook_secret: Option<Secret> = "", "REALTIME_WEBHOOK_SECRET", live, later;
+    /// What is told.
+    webhook_events: Vec<WebhookEvent> = "disconnect,join,leave,channel_occupied,channel_vacated", "REALTIME_WEBHOOK_EVENTS", live, later;
+    /// Events one request carries at most.
+    webhook_batch: u16 = "100", "REALTIME_WEBHOOK_BATCH", range(1, 10_000), live, later;
+    /// Events that wait for the backend; beyond, the oldest are lost and counted.
+    webhook_queue: u32 = "10000", "REALTIME_WEBHOOK_QUEUE", range(1, 10_000_000), later;
+    /// How long a batch is sent again before it is lost.
+    webhook_retry: Duration = "300", "REALTIME_WEBHOOK_RETRY", seconds, range(1, 86_400), live, later;
 
     ["Rate limits and proxies"]
     /// Whether the limits below count.
@@ -296,12 +351,44 @@ vars! {
     rate_limit_messages_per_minute: u32 = "60", "REALTIME_RATE_LIMIT_MESSAGES_PER_MINUTE" | "REALTIME_RATE_LIMIT_MESSAGES", range(1, 100_000_000), live, later;
     /// Messages a connection may send at once.
     rate_limit_burst: u32 = "10", "REALTIME_RATE_LIMIT_BURST", range(1, 100_000_000), live, later;
+    /// Concurrent connections per user; 0 sets no limit.
+    rate_limit_connections_per_user: u32 = "0", "REALTIME_RATE_LIMIT_CONNECTIONS_PER_USER", range(0, 100_000_000), live, later;
+    /// New connections per second and shard; 0 sets no limit.
+    rate_limit_new_connections: u32 = "0", "REALTIME_RATE_LIMIT_NEW_CONNECTIONS", range(0, 10_000_000), live, later;
+    /// Channels a connection may join per minute; 0 sets no limit.
+    rate_limit_joins_per_minute: u32 = "0", "REALTIME_RATE_LIMIT_JOINS_PER_MINUTE", range(0, 100_000_000), live, later;
+    /// Bytes a connection may publish per minute; 0 sets no limit.
+    rate_limit_bytes_per_minute: ByteSize = "0", "REALTIME_RATE_LIMIT_BYTES_PER_MINUTE", bytes, range(0, 1 << 44), live, later;
+    /// Calls of the server API per second and shard; 0 sets no limit.
+    rate_limit_api_calls: u32 = "0", "REALTIME_RATE_LIMIT_API_CALLS", range(0, 10_000_000), live, later;
+    /// Addresses and users whose connections each shard counts; beyond, those seen least lately are forgotten.
+    rate_limit_table: u32 = "65536", "REALTIME_RATE_LIMIT_TABLE", range(64, 100_000_000), later;
     /// Whether the client's address is taken from the proxy's header fields.
     behind_proxy: bool = "false", "REALTIME_BEHIND_PROXY", live, later;
     /// Whether connections start with a PROXY protocol header.
     proxy_protocol: bool = "false", "REALTIME_PROXY_PROTOCOL", later;
     /// Networks whose word on the client's address is believed.
     trusted_proxies: Vec<Cidr> = "", "REALTIME_TRUSTED_PROXIES", live, later;
+
+    ["Security monitoring"]
+    /// Whether attacks are only told of, or refused too.
+    monitoring_security_mode: SecurityMode = "observe", "MONITORING_SECURITY_MODE", live, later;
+    /// Whether text messages are looked at too, not only requests.
+    monitoring_security_messages: bool = "false", "MONITORING_SECURITY_MESSAGES", live, later;
+    /// Failed authentications per minute and address that are brute force.
+    monitoring_security_auth_failures: u32 = "10", "MONITORING_SECURITY_AUTH_FAILURES", range(1, 1_000_000), live, later;
+    /// Words in a User-Agent field that are suspicious, beside the known scanners.
+    monitoring_security_user_agents: Vec<String> = "", "MONITORING_SECURITY_USER_AGENTS", live, later;
+    /// MaxMind database (.mmdb) of countries or cities.
+    monitoring_security_geo_database: Option<PathBuf> = "", "MONITORING_SECURITY_GEO_DATABASE", later;
+    /// Countries (ISO 3166, two letters) that may connect; none lets every country.
+    monitoring_security_countries_allowed: Vec<Token> = "", "MONITORING_SECURITY_COUNTRIES_ALLOWED", live, later;
+    /// Countries that may not connect.
+    monitoring_security_countries_denied: Vec<Token> = "", "MONITORING_SECURITY_COUNTRIES_DENIED", live, later;
+    /// Speed in km/h that no user travels at between two connections; 0 does not look.
+    monitoring_security_travel_speed: u32 = "1000", "MONITORING_SECURITY_TRAVEL_SPEED", range(0, 100_000), live, later;
+    /// Security events told per second and shard; more are counted.
+    monitoring_security_events_per_second: u32 = "100", "MONITORING_SECURITY_EVENTS_PER_SECOND", range(1, 1_000_000), live, later;
 
     ["Monitoring"]
     /// Turns monitoring and tracing on.

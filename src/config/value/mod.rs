@@ -13,8 +13,9 @@ pub use number::{ByteCap, ByteSize, Cap, Ratio};
 pub(super) use secret::HIDDEN;
 pub use secret::Secret;
 pub use words::{
-    Alpn, AppEnv, AuthDriver, BroadcastDriver, CompressionAlgorithm, CongestionControl, CpuPolicy,
-    DriverKind, JwtAlgorithm, LogLevel, OtlpProtocol, Reliability, SlowConsumer, TracesExporter, Transport,
+    Alpn, Anonymous, AppEnv, AuthDriver, BroadcastDriver, CompressionAlgorithm, CongestionControl, CpuPolicy,
+    DriverKind, JwtAlgorithm, LogLevel, OriginMissing, OtlpProtocol, Reliability, SecurityMode, SlowConsumer,
+    TracesExporter, Transport, WebhookEvent,
 };
 
 use std::fmt;

@@ -202,6 +202,52 @@ words! {
         None = "none",
     }
 
+    /// What connections without a token may do.
+    Anonymous {
+        /// Nothing: they are refused.
+        Refuse = "refuse",
+        /// Join public channels and see what these show, but send nothing.
+        Subscribe = "subscribe",
+        /// What users may do in public channels.
+        Full = "full",
+    }
+
+    /// What becomes of requests without an Origin field.
+    OriginMissing {
+        /// They are taken if tokens are wanted, or if every origin is allowed anyhow.
+        Auto = "auto",
+        /// They are taken.
+        Allow = "allow",
+        /// They are refused.
+        Refuse = "refuse",
+    }
+
+    /// What a webhook tells.
+    WebhookEvent {
+        /// A connection opened.
+        Connect = "connect",
+        /// A connection ended.
+        Disconnect = "disconnect",
+        /// A connection is in a channel.
+        Join = "join",
+        /// A connection left a channel.
+        Leave = "leave",
+        /// A channel has its first subscriber.
+        ChannelOccupied = "channel_occupied",
+        /// A channel lost its last subscriber.
+        ChannelVacated = "channel_vacated",
+        /// Something that looks like an attack.
+        Security = "security",
+    }
+
+    /// What is done about attacks.
+    SecurityMode {
+        /// They are told of.
+        Observe = "observe",
+        /// They are told of and refused.
+        Block = "block",
+    }
+
     /// Encoding of the OpenTelemetry protocol.
     OtlpProtocol {
         /// Protocol buffers over gRPC.
