@@ -24,7 +24,11 @@ fuzz_target!(|text: &[u8]| {
 
 fn answer(out: &mut Vec<u8>, command: &Command<'_>, id: Option<&[u8]>) {
     match command {
-        Command::Join { channel, since } => {
+        Command::Auth { token } | Command::Refresh { token } => {
+            assert!((1..=native::TOKEN_LEN_MAX).contains(&token.len()));
+            native::authenticated(out, token, Some(1), id);
+        }
+        Command::Join { channel, since, token: _ } => {
             assert!(channel::check(channel).is_ok());
             native::joined(out, channel, 0xe1, 1, since.map(|since| since.epoch == 0xe1), id);
         }

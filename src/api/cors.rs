@@ -3,7 +3,7 @@
 
 use highper_wire::http1::{Head, Response, tokens};
 
-use crate::config::{Config, OriginPattern, Token};
+use crate::config::{Config, OriginMissing, OriginPattern, Token};
 
 /// The rules of one kind of resource.
 #[derive(Debug)]
@@ -36,6 +36,17 @@ struct Preflight {
     headers: Box<str>,
 }
 
+/// Why a site may not open anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadOrigin {
+    /// The site is none of those that may.
+    #[error("Origin: not one of REALTIME_CORS_ORIGINS")]
+    Foreign,
+    /// Nobody knows which site asks.
+    #[error("Origin: is missing (REALTIME_ORIGIN_MISSING)")]
+    Missing,
+}
+
 /// How long a browser may remember an answer to a preflight, in seconds.
 const MAX_AGE: &str = "600";
 
@@ -63,6 +74,40 @@ impl Rules {
         Self { origins, methods: join(&config.cors_methods), headers }
     }
 
+    /// Whether scripts of the site that asks may open a WebSocket or a stream (CWE-1385): browsers open them for every
+    /// site, only the `Origin` field tells for which. Other clients send none, and get `when_missing`.
+    ///
+    /// # Errors
+    /// Why not; answered with 403.
+    pub fn admits(&self, head: &Head<'_>, when_missing: bool) -> Result<(), BadOrigin> {
+        let mut origins = head.headers("origin");
+        let (first, second) = (origins.next(), origins.next());
+        let Some(origin) = first else {
+            return if when_missing { Ok(()) } else { Err(BadOrigin::Missing) };
+        };
+        let origin = std::str::from_utf8(origin).unwrap_or_default();
+        let is_listed = match &self.origins {
+            Origins::Nobody => is_own(origin, head),
+            Origins::Everybody => true,
+            Origins::List(list) => list.iter().any(|pattern| pattern.matches(origin)),
+        };
+        if is_listed && second.is_none() { Ok(()) } else { Err(BadOrigin::Foreign) }
+    }
+
+    /// Whether the site that asks stands in a list by name: then its cookies are its word.
+    pub fn is_listed(&self, head: &Head<'_>) -> bool {
+        matches!(self.origins, Origins::List(_)) && self.admits(head, false).is_ok()
+    }
+
+    /// Whether a WebSocket is opened for a request without an Origin field, if `config` leaves that open.
+    pub fn may_be_missing(&self, config: &Config) -> bool {
+        match config.origin_missing {
+            OriginMissing::Allow => true,
+            OriginMissing::Refuse => false,
+            OriginMissing::Auto => config.auth_enabled || !matches!(self.origins, Origins::List(_)),
+        }
+    }
+
     /// What the response to a request says.
     pub fn judge(&self, head: &Head<'_>) -> Cors {
         let vary = matches!(self.origins, Origins::List(_));
@@ -84,6 +129,13 @@ impl Rules {
         });
         Cors { vary, origin: allowed.map(Box::from), preflight }
     }
+}
+
+/// Whether the page came from this server, as far as the browser knows.
+fn is_own(origin: &str, head: &Head<'_>) -> bool {
+    let host = head.header("host").and_then(|host| std::str::from_utf8(host).ok());
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
 /// The names of header fields that a preflight asks for, those that are names.

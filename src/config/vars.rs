@@ -314,7 +314,7 @@ vars! {
     /// Name of the cookie that may hold a token; taken only from origins that REALTIME_CORS_ORIGINS lists.
     auth_cookie: Option<Token> = "", "REALTIME_AUTH_COOKIE", live, later;
     /// Whether WebSockets and streams are opened for requests without an Origin field. Auto is yes with tokens or without a list of origins.
-    origin_missing: OriginMissing = "auto", "REALTIME_ORIGIN_MISSING", live, later;
+    origin_missing: OriginMissing = "auto", "REALTIME_ORIGIN_MISSING", live;
 
     ["Hooks and webhooks"]
     /// Backend that is asked before a connection opens.

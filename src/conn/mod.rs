@@ -3,6 +3,7 @@
 
 pub mod channels;
 pub mod deadline;
+pub mod entry;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::api::cors::Cors;
 use crate::api::server::{Job, Refusal};
 use crate::handler::Repeat;
 pub use channels::Channels;
+use entry::Entry;
 
 /// The state of a connection.
 pub struct Conn {
@@ -62,7 +64,7 @@ impl Http {
 
     /// Whether answers wait for other shards.
     pub fn is_waiting(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|backlog| !backlog.waiting.is_empty())
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.waiting.is_empty() || backlog.entry.is_some())
     }
 }
 
@@ -109,6 +111,8 @@ pub struct Backlog {
     pub waiting: VecDeque<Waiting>,
     /// Number of the first of them, counted from the connection's first.
     pub first: u32,
+    /// A request that waits for leave to come in. Nothing is a request behind it.
+    pub entry: Option<Box<Entry>>,
 }
 
 /// An answer that cannot be written yet.

@@ -40,7 +40,7 @@ impl Worker {
                 let message = "the channel is closed to clients";
                 self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
             }
-            Command::Join { channel, since } => {
+            Command::Join { channel, since, token: _ } => {
                 let channel = self.channel(&channel);
                 let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
                 if let Err(error) = self.join(io, slot, &channel, id, since) {
@@ -82,6 +82,10 @@ impl Worker {
             Command::Presence { channel } => self.ask_for(io, slot, &channel, Question::Presence, id),
             Command::PresenceStats { channel } => {
                 self.ask_for(io, slot, &channel, Question::PresenceStats, id);
+            }
+            Command::Auth { .. } | Command::Refresh { .. } => {
+                let message = "tokens have no meaning here (REALTIME_AUTH_ENABLED)";
+                self.refuse_command(io, slot, ErrorCode::Unauthorized, message, id);
             }
             Command::Ping => self.tell(io, slot, |out| native::pong(out, id)),
         }

@@ -12,21 +12,14 @@ use super::close::Cause;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::config::CompressionAlgorithm;
+use crate::conn::entry::{Door, Entry, Wanted};
 use crate::conn::{EventStream, Phase, Reply};
 use crate::handler::Error;
-use crate::message::{Channel, Position};
-
-/// What a request for a stream asks for.
-struct Wanted {
-    channels: Vec<Channel>,
-    is_gzip: bool,
-    cursor: Option<Cursor>,
-    dialect: Dialect,
-}
+use crate::message::Position;
 
 impl Worker {
-    /// A request for a stream: opens it, or says what is wrong with the request. `None` if it is open now.
-    pub(super) fn open_stream(
+    /// A request for a stream: opens it, or says what is wrong with the request. `None` if it is cared for.
+    pub(super) fn ask_stream(
         &mut self,
         io: &mut ShardIo,
         slot: SlotId,
@@ -34,30 +27,37 @@ impl Worker {
         endpoint: u8,
         cors: &Cors,
     ) -> Option<Reply> {
+        // Browsers leave the origin out where page and stream have the same.
+        if let Err(refused) = self.shared.events_cors.admits(head, true) {
+            return Some(Reply::Refused(Status::Forbidden, refused.to_string()));
+        }
         let is_default = self.shared.endpoints[usize::from(endpoint)].dialect == Dialect::Native;
-        let wanted = match self.wanted(head, is_default) {
+        let mut wanted = match self.wanted(head, is_default) {
             Ok(wanted) => wanted,
             Err((status, message)) => return Some(Reply::Refused(status, message)),
         };
-        self.begin_stream(io, slot, endpoint, &wanted, head.method == "HEAD", cors);
-        if head.method == "HEAD" {
-            self.close_http(io, slot);
-            return None;
+        wanted.cors = cors.clone();
+        self.knock(io, slot, Entry::new(endpoint, Door::Stream(wanted)));
+        None
+    }
+
+    /// Opens a stream for somebody who may come in.
+    pub(super) fn open_stream(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, wanted: &Wanted) {
+        self.begin_stream(io, slot, endpoint, wanted);
+        if wanted.head_only {
+            return self.close_http(io, slot);
         }
         let everyone = self.everyone.clone();
         if self.join(io, slot, &everyone, None, None).is_err() {
-            self.end(io, slot, Cause::Slow);
-            return None;
+            return self.end(io, slot, Cause::Slow);
         }
         // First of all: who this is, members of its channels will see.
         self.opened(io, slot, endpoint);
-        if self.join_wanted(io, slot, &wanted).is_err() {
+        if self.join_wanted(io, slot, wanted).is_err() {
             // The browser comes back by itself, with the cursor it has.
-            self.end(io, slot, Cause::Restart);
-            return None;
+            return self.end(io, slot, Cause::Restart);
         }
         self.schedule(io, slot);
-        None
     }
 
     /// Joins the channels of a stream. It has a place in all of them before any is told of: whatever id it gets says
@@ -93,7 +93,14 @@ impl Worker {
         let may_gzip =
             config.compression_enabled && config.compression_algorithm == CompressionAlgorithm::Gzip;
         let is_gzip = may_gzip && accepts_gzip(head);
-        let mut wanted = Wanted { channels: Vec::new(), is_gzip, cursor: None, dialect: Dialect::Native };
+        let mut wanted = Wanted {
+            channels: Vec::new(),
+            is_gzip,
+            cursor: None,
+            dialect: Dialect::Native,
+            head_only: head.method == "HEAD",
+            cors: Cors::default(),
+        };
         let bad = |message: String| (Status::BadRequest, message);
         let mut last_event_id = head.header("last-event-id").map(<[u8]>::to_vec);
         for (name, value) in form_urlencoded::parse(head.query().unwrap_or_default().as_bytes()) {
@@ -128,15 +135,7 @@ impl Worker {
         Ok(wanted)
     }
 
-    fn begin_stream(
-        &mut self,
-        io: &mut ShardIo,
-        slot: SlotId,
-        endpoint: u8,
-        wanted: &Wanted,
-        head_only: bool,
-        cors: &Cors,
-    ) {
+    fn begin_stream(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, wanted: &Wanted) {
         self.counters.requests += 1;
         let date = self.date.at((self.shared.unix_millis)());
         let retry = self.shared.config.sse_retry_interval;
@@ -154,8 +153,8 @@ impl Worker {
                 true => response.header("Content-Encoding", "gzip").header("Vary", "Accept-Encoding"),
                 false => response,
             };
-            cors.write(response).head_only();
-            if head_only {
+            wanted.cors.write(response).head_only();
+            if wanted.head_only {
                 return;
             }
             if is_gzip {
@@ -163,7 +162,7 @@ impl Worker {
             }
             write_piece(out, is_gzip, |out| sse::retry(out, retry));
         });
-        if head_only {
+        if wanted.head_only {
             return;
         }
         open.conn.phase = Phase::Stream(EventStream {

@@ -2,10 +2,8 @@
 //! `highper_wire::http1` does.
 
 use highper_shards::{Close, SlotId, clock};
-use highper_wire::dialect::{Dialect, native};
 use highper_wire::http1::{self, Connection, Event, Head, Limits, Reader, Refusal, Response, Stage, Status};
-use highper_wire::ws::handshake::{self, HandshakeRefusal};
-use highper_wire::ws::{Decoder, extension};
+use highper_wire::ws::Decoder;
 
 use super::api::JOBS_MAX;
 use super::close::Cause;
@@ -13,7 +11,7 @@ use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::api::{Resource, health};
 use crate::config::Config;
-use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting, WebSocket};
+use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting};
 use crate::page;
 
 /// What one request may cost, by the configuration.
@@ -50,6 +48,9 @@ impl Date {
 impl Worker {
     /// Reads requests and answers each, until the connection becomes a WebSocket or ends.
     pub(super) fn on_requests(&mut self, io: &mut ShardIo, slot: SlotId, bytes: &mut [u8]) {
+        if self.keep_early(io, slot, bytes) {
+            return;
+        }
         let Some(mut reader) = take_reader(io, slot) else { return };
         let mut input: &[u8] = bytes;
         let begun = reader.stage() != Stage::Idle;
@@ -57,6 +58,9 @@ impl Worker {
             // Behind the request of a stream, or one whose answer closes the connection, nothing is a request.
             if !io.conn(slot).is_some_and(|conn| matches!(conn.phase, Phase::Http(_))) {
                 return;
+            }
+            if self.keep_early(io, slot, input) {
+                break false;
             }
             match reader.next(&self.head_limits, &mut input) {
                 Ok(None) => break false,
@@ -107,7 +111,7 @@ impl Worker {
                 Reply::Refused(Status::ServiceUnavailable, "answers before this one are still out".into())
             }
             (Some(Resource::Events(endpoint)), "GET" | "HEAD") => {
-                match self.open_stream(io, slot, head, endpoint, &cors) {
+                match self.ask_stream(io, slot, head, endpoint, &cors) {
                     None => return false,
                     Some(reply) => reply,
                 }
@@ -217,63 +221,6 @@ impl Worker {
         if written.is_err() || !keep_alive {
             self.close_http(io, slot);
         }
-    }
-
-    /// The opening handshake; true if the connection is a WebSocket now.
-    fn upgrade(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>, endpoint: u8) -> bool {
-        self.counters.requests += 1;
-        let dialect = self.shared.endpoints[usize::from(endpoint)].dialect;
-        // The echo endpoint takes whatever sub-protocol is offered first; the others speak none yet.
-        let accepted = match handshake::accept(head, |_| dialect == Dialect::Echo) {
-            Ok(accepted) => accepted,
-            Err(refusal) => {
-                self.refuse_handshake(io, slot, &refusal);
-                return false;
-            }
-        };
-        let config = &self.shared.config;
-        let agreement = config
-            .websocket_compression
-            .then(|| {
-                extension::negotiate(
-                    accepted.extensions(),
-                    &extension::Settings { server_window_bits_max: 15 },
-                )
-            })
-            .flatten();
-        let heartbeat = config.websocket_heartbeat_enabled.then_some(config.websocket_heartbeat_interval);
-        let Some(mut open) = io.open(slot) else { return false };
-        open.conn.phase = Phase::Open(WebSocket {
-            decoder: Decoder::new(),
-            endpoint,
-            dialect,
-            window_bits: agreement.map_or(0, |agreement| agreement.server_window_bits),
-            glitches: 0,
-            pongs_lagging: 0,
-            pinged: false,
-        });
-        let response = agreement.map(|agreement| agreement.response());
-        open.out.write_last(|out| handshake::write_101(out, &accepted.key, accepted.protocol, response));
-        self.open += 1;
-        self.counters.opened += 1;
-        let (everyone, shard) = (self.everyone.clone(), io.shard().0);
-        let name = slot.to_string();
-        let heartbeat_secs = heartbeat.map_or(0, |interval| interval.as_secs() as u32);
-        self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs));
-        if self.join(io, slot, &everyone, None, None).is_err() {
-            return false; // Answers to requests before this one fill the outbox: the welcome had no room.
-        }
-        self.opened(io, slot, endpoint);
-        self.schedule(io, slot);
-        io.conn(slot).is_some_and(|conn| conn.is_open())
-    }
-
-    fn refuse_handshake(&mut self, io: &mut ShardIo, slot: SlotId, refusal: &HandshakeRefusal) {
-        let date = self.date.at((self.shared.unix_millis)());
-        if let Some(mut open) = io.open(slot) {
-            open.out.write_last(|out| refusal.write(out, date));
-        }
-        self.close_http(io, slot);
     }
 
     fn refuse_request(&mut self, io: &mut ShardIo, slot: SlotId, refusal: &Refusal) {

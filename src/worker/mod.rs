@@ -6,6 +6,7 @@ mod channels;
 mod close;
 mod commands;
 mod drops;
+mod entry;
 mod events;
 mod fanout;
 mod http;

@@ -50,7 +50,10 @@ fn answer(text: &[u8], out: &mut Vec<u8>) {
         Err(refused) => return native::error(out, refused.code, refused.message, refused.id),
     };
     match request.command {
-        Command::Join { channel, since } => {
+        Command::Auth { token } | Command::Refresh { token } => {
+            native::authenticated(out, &token, Some(600), request.id);
+        }
+        Command::Join { channel, since, token: _ } => {
             let recovered = since.map(|since| since.epoch == 0x4f21c);
             native::joined(out, &channel, 0x4f21c, 7, recovered, request.id);
         }
@@ -88,7 +91,7 @@ fn answer(text: &[u8], out: &mut Vec<u8>) {
         }
         Command::Ping => {
             native::pong(out, request.id);
-            native::welcome(out, "0-1f", 0, 30);
+            native::welcome(out, "0-1f", 0, 30, false);
             native::gap(out, "chat", 1, 9);
             native::closing(out, 1012, "restart", None);
             native::error(out, ErrorCode::TryAgain, "\u{1f}", request.id);

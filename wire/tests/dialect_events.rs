@@ -88,9 +88,22 @@ fn every_event_says_what_was_meant() {
             assert_eq!(written(|out| native::pong(out, raw)), with_id(json!({"type": "pong"})));
         }
         assert_eq!(
-            written(|out| native::welcome(out, text, u16::MAX, u32::MAX)),
+            written(|out| native::welcome(out, text, u16::MAX, u32::MAX, false)),
             json!({"type": "welcome", "connection": text, "shard": u16::MAX, "heartbeat": u32::MAX})
         );
+        assert_eq!(
+            written(|out| native::welcome(out, text, 0, 0, true)),
+            json!({"type": "welcome", "connection": text, "shard": 0, "heartbeat": 0, "auth": "required"})
+        );
+        assert_eq!(
+            written(|out| native::authenticated(out, text, None, None)),
+            json!({"type": "authenticated", "user": text})
+        );
+        assert_eq!(
+            written(|out| native::authenticated(out, text, Some(u64::MAX), Some(b"1"))),
+            json!({"type": "authenticated", "user": text, "expires_in": u64::MAX, "id": 1})
+        );
+        assert_eq!(written(|out| native::expired(out, 10)), json!({"type": "expired", "timeout": 10}));
         assert_eq!(
             written(|out| native::gap(out, text, 0x4f21c, 3)),
             json!({"type": "gap", "channel": text, "epoch": "0004f21c", "offset": 3})

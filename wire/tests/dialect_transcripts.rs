@@ -19,6 +19,7 @@ const PLAIN: &str = "plain";
 const EPOCH: u32 = 0x4f21c;
 const NAME: &str = "0-1f";
 const USER: &str = "ann";
+const TOKEN: &str = "e30.e30.c2ln";
 
 #[test]
 fn the_server_answers_as_the_transcript_says() {
@@ -51,9 +52,19 @@ fn the_transcript_shows_every_command_event_and_error_code() {
         let objects = texts.filter_map(|text| serde_json::from_str::<serde_json::Value>(text).ok());
         objects.filter_map(|object| Some(object.get(field)?.as_str()?.to_owned())).collect()
     };
-    for command in
-        ["join", "leave", "publish", "broadcast", "to_users", "history", "presence", "presence_stats", "ping"]
-    {
+    for command in [
+        "join",
+        "leave",
+        "publish",
+        "broadcast",
+        "to_users",
+        "history",
+        "presence",
+        "presence_stats",
+        "ping",
+        "auth",
+        "refresh",
+    ] {
         assert!(shown("> ", "type").contains(command), "{command}");
     }
     let events: BTreeSet<_> = [
@@ -72,6 +83,8 @@ fn the_transcript_shows_every_command_event_and_error_code() {
         "pong",
         "gap",
         "closing",
+        "authenticated",
+        "expired",
     ]
     .into_iter()
     .chain(["error"])
@@ -124,9 +137,19 @@ impl Model {
     fn on_request(&mut self, request: Request<'_>) -> Result<(), Refusal> {
         let id = request.id;
         let mut offset = None;
-        match request.command {
+        match request.command.clone() {
             Command::Ping => return self.answer(|out| native::pong(out, id)),
-            Command::Join { channel, since } => return self.join(&channel, since, id),
+            Command::Auth { token } | Command::Refresh { token } => {
+                if token != TOKEN {
+                    return Err((ErrorCode::Unauthorized, "the token is not valid"));
+                }
+                let expires_in = matches!(request.command, Command::Refresh { .. }).then_some(600);
+                return self.answer(|out| native::authenticated(out, USER, expires_in, id));
+            }
+            Command::Join { channel, token, .. } if channel.starts_with('$') && token.is_none() => {
+                return Err((ErrorCode::Unauthorized, "the channel needs a token"));
+            }
+            Command::Join { channel, since, .. } => return self.join(&channel, since, id),
             Command::Leave { channel } => {
                 if !self.joined.remove(&*channel) {
                     return Err((ErrorCode::NotJoined, "the connection is not in this channel"));
@@ -267,8 +290,12 @@ impl Model {
         let words: Vec<_> = happening.split(' ').collect();
         match words[..] {
             ["accept", name, "on", "shard", shard] => {
-                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30));
+                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30, false));
             }
+            ["accept", name, "on", "shard", shard, "unknown"] => {
+                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30, true));
+            }
+            ["expire", secs] => self.say(|out| native::expired(out, secs.parse().unwrap())),
             ["publish", channel, ref data @ .., "from", from] => {
                 let from = from.trim_start_matches('-');
                 self.publish(channel, data.join(" ").as_bytes(), from, None).unwrap();

@@ -34,6 +34,8 @@ pub enum ErrorCode {
     BadRequest,
     /// No command has the `type` that was sent.
     UnknownType,
+    /// A token is missing, expired or not valid.
+    Unauthorized,
     /// The channel's name breaks the rule of [`channel::check`].
     BadChannel,
     /// The connection is not in the channel it wants to leave, or left it before its join was carried out.
@@ -56,11 +58,12 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadJson,
         Self::TooDeep,
         Self::BadRequest,
         Self::UnknownType,
+        Self::Unauthorized,
         Self::BadChannel,
         Self::NotJoined,
         Self::TooManyChannels,
@@ -79,6 +82,7 @@ impl ErrorCode {
             Self::TooDeep => "too_deep",
             Self::BadRequest => "bad_request",
             Self::UnknownType => "unknown_type",
+            Self::Unauthorized => "unauthorized",
             Self::BadChannel => "bad_channel",
             Self::NotJoined => "not_joined",
             Self::TooManyChannels => "too_many_channels",
@@ -98,6 +102,7 @@ impl ErrorCode {
             Self::BadJson
             | Self::BadRequest
             | Self::UnknownType
+            | Self::Unauthorized
             | Self::BadChannel
             | Self::NotJoined
             | Self::TooManyChannels

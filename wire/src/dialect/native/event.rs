@@ -31,15 +31,34 @@ pub struct PresenceStats {
     pub users: u64,
 }
 
-/// The first event of a connection: its name, the shard that serves it, and how often the server pings.
-pub fn welcome(out: &mut Vec<u8>, connection: &str, shard: u16, heartbeat_secs: u32) {
+/// The first event of a connection: its name, the shard that serves it, how often the server pings, and whether
+/// nothing is done for it before it has said who it is.
+pub fn welcome(out: &mut Vec<u8>, connection: &str, shard: u16, heartbeat_secs: u32, needs_auth: bool) {
     out.extend_from_slice(br#"{"type":"welcome","connection":"#);
     write_string(out, connection);
     out.extend_from_slice(br#","shard":"#);
     write_number(out, u64::from(shard));
     out.extend_from_slice(br#","heartbeat":"#);
     write_number(out, u64::from(heartbeat_secs));
-    out.push(b'}');
+    out.extend_from_slice(if needs_auth { br#","auth":"required"}"# } else { b"}" });
+}
+
+/// A token was taken: the connection is `user`'s, empty if nobody's, for so many seconds; `None` is for good.
+pub fn authenticated(out: &mut Vec<u8>, user: &str, expires_in_secs: Option<u64>, id: Option<&[u8]>) {
+    out.extend_from_slice(br#"{"type":"authenticated","user":"#);
+    write_string(out, user);
+    if let Some(secs) = expires_in_secs {
+        out.extend_from_slice(br#","expires_in":"#);
+        write_number(out, secs);
+    }
+    end(out, id);
+}
+
+/// The token has expired; without a newer one the connection is closed after so many seconds.
+pub fn expired(out: &mut Vec<u8>, timeout_secs: u64) {
+    out.extend_from_slice(br#"{"type":"expired","timeout":"#);
+    write_number(out, timeout_secs);
+    end(out, None);
 }
 
 /// The connection is in `channel`; what is published from now on comes after `offset` of `epoch`. `recovered` answers

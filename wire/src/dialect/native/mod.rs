@@ -8,7 +8,9 @@
 //! # What a client sends
 //! | `type` | fields | what it does | answer |
 //! |---|---|---|---|
-//! | `join` | `channel`, optional `since` | subscribes the connection, and sends what it missed after `since`; again is harmless | `joined` |
+//! | `auth` | `token` | says who the client is, if `welcome` requires it; at most once | `authenticated` |
+//! | `refresh` | `token` | goes on with a newer token of the same user | `authenticated` |
+//! | `join` | `channel`, optional `since`, `token` | subscribes the connection, and sends what it missed after `since`; again is harmless | `joined` |
 //! | `leave` | `channel` | ends the subscription | `left` |
 //! | `publish` | `channel`, `data` | sends `data` to all in the channel, the sender too if it joined; joining is not required | `ack` |
 //! | `broadcast` | `data` | sends `data` to every connection; off unless `REALTIME_CLIENT_BROADCAST=true` | `ack` |
@@ -30,12 +32,15 @@
 //! 64 bytes. An epoch that is not the channel's, of another server for example, is no error: what came after it cannot be
 //! recovered, and the answer says so. `limit` is 0 to 1000, 100 if left out; with 0 only the position is told. `history`
 //! goes from the oldest kept publication to the newest, with `"reverse":true` the other way round; with `since` it begins
-//! beside that position, which is not repeated: after it, or before it in reverse. None of these may be `null`.
+//! beside that position, which is not repeated: after it, or before it in reverse. None of these may be `null`. `token` is
+//! a string of 1 to 8192 bytes: with `join` it is one made for this channel, where the channel needs that.
 //!
 //! # What the server sends
 //! | `type` | fields | when |
 //! |---|---|---|
-//! | `welcome` | `connection`, `shard`, `heartbeat` | first, once: the connection's name, the shard that serves it, seconds between the server's pings |
+//! | `welcome` | `connection`, `shard`, `heartbeat` | first, once: the connection's name, the shard that serves it, seconds between the server's pings; with `"auth":"required"` if `auth` must come before anything else |
+//! | `authenticated` | `user` | answer to `auth` and `refresh`; with `expires_in`, seconds, if the token expires |
+//! | `expired` | `timeout` | the token has expired: without `refresh` the connection is closed after so many seconds |
 //! | `joined` | `channel`, `epoch`, `offset` | answer to `join`: publications after `offset` will come; with `recovered` if it had `since` |
 //! | `left` | `channel` | answer to `leave`, or the server ended the subscription (then without `id`) |
 //! | `message` | `channel`, `offset`, `data`, `from` | a publication; offsets rise by one within an epoch; without `offset` if it is not numbered, and with `tags` if it has some |
@@ -80,6 +85,7 @@
 //! | `too_deep` | more than 32 objects and arrays inside one another; the server closes with 1008 |
 //! | `bad_request` | a field is missing, of the wrong kind, out of range or given twice; the message names it |
 //! | `unknown_type` | there is no such command |
+//! | `unauthorized` | a token is missing, expired or not valid; while `auth` is required the server closes with 3500 |
 //! | `bad_channel` | the channel's name breaks the rule |
 //! | `not_joined` | the connection is not in the channel it wants to leave, or left it before its join was carried out |
 //! | `too_many_channels` | the connection is in as many channels as one may join |
@@ -96,11 +102,12 @@ mod event;
 mod request;
 
 pub use event::{
-    Member, PresenceStats, ack, broadcast, broadcast_len, closing, error, gap, history_begin, history_end,
-    history_item, joined, left, member_joined, member_left, message, message_len, pong, presence_begin,
-    presence_end, presence_item, presence_stats, user_message, user_message_len, welcome,
+    Member, PresenceStats, ack, authenticated, broadcast, broadcast_len, closing, error, expired, gap,
+    history_begin, history_end, history_item, joined, left, member_joined, member_left, message, message_len,
+    pong, presence_begin, presence_end, presence_item, presence_stats, user_message, user_message_len,
+    welcome,
 };
 pub use request::{
     BadRequest, Command, EPOCH_LEN_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, ID_LEN_MAX, Request, Since,
-    USER_LEN_MAX, USERS_MAX, Users, parse,
+    TOKEN_LEN_MAX, USER_LEN_MAX, USERS_MAX, Users, parse,
 };

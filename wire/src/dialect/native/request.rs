@@ -22,6 +22,9 @@ pub const HISTORY_LIMIT_MAX: usize = 1000;
 /// Publications that `history` gives if it does not say how many.
 pub const HISTORY_LIMIT_DEFAULT: usize = 100;
 
+/// Bytes of the longest token.
+pub const TOKEN_LEN_MAX: usize = 8192;
+
 /// Bytes of the longest `epoch` in a `since`: room for those of other servers, which match nothing here.
 pub const EPOCH_LEN_MAX: usize = 64;
 
@@ -38,8 +41,12 @@ pub struct Request<'a> {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the fields are the dialect's, documented in its table")]
 pub enum Command<'a> {
-    /// Subscribe the connection, and send what it missed after `since`.
-    Join { channel: Cow<'a, str>, since: Option<Since> },
+    /// Say who the client is, as first command.
+    Auth { token: Cow<'a, str> },
+    /// Go on with a newer token of the same user.
+    Refresh { token: Cow<'a, str> },
+    /// Subscribe the connection, and send what it missed after `since`. The token allows this channel.
+    Join { channel: Cow<'a, str>, since: Option<Since>, token: Option<Cow<'a, str>> },
     /// End a subscription.
     Leave { channel: Cow<'a, str> },
     /// Send to all in a channel.
@@ -123,6 +130,7 @@ struct Fields<'a> {
     since: Option<Value<'a>>,
     limit: Option<Value<'a>>,
     reverse: Option<Value<'a>>,
+    token: Option<Value<'a>>,
     /// One of them that was given twice; `id` if that was.
     twice: Option<&'static Field>,
 }
@@ -152,6 +160,7 @@ impl<'a> Fields<'a> {
             b"since" => (&mut self.since, &SINCE),
             b"limit" => (&mut self.limit, &LIMIT),
             b"reverse" => (&mut self.reverse, &REVERSE),
+            b"token" => (&mut self.token, &TOKEN),
             _ => return false,
         };
         if place.replace(value).is_some() && (self.twice.is_none() || *field == ID) {
@@ -207,12 +216,14 @@ impl<'a> Fields<'a> {
             b"presence" => self.channel().map(|channel| Command::Presence { channel }),
             b"presence_stats" => self.channel().map(|channel| Command::PresenceStats { channel }),
             b"ping" => Ok(Command::Ping),
+            b"auth" => self.needed_token().map(|token| Command::Auth { token }),
+            b"refresh" => self.needed_token().map(|token| Command::Refresh { token }),
             _ => return None,
         })
     }
 
     fn join(&self) -> Result<Command<'a>, Problem> {
-        Ok(Command::Join { channel: self.channel()?, since: self.since()? })
+        Ok(Command::Join { channel: self.channel()?, since: self.since()?, token: self.token()? })
     }
 
     fn publish(&self) -> Result<Command<'a>, Problem> {
@@ -237,6 +248,17 @@ impl<'a> Fields<'a> {
         let name = value.string().ok_or(BadChannel::NotAscii)?;
         channel::check(&name)?;
         Ok(name)
+    }
+
+    fn token(&self) -> Result<Option<Cow<'a, str>>, Problem> {
+        let Some(value) = self.token else { return Ok(None) };
+        let written = value.string_bytes().filter(|written| written.len() <= TOKEN_LEN_MAX);
+        let token = written.and_then(|_| value.string()).filter(|token| !token.is_empty());
+        token.map(Some).ok_or(bad(TOKEN.wrong))
+    }
+
+    fn needed_token(&self) -> Result<Cow<'a, str>, Problem> {
+        self.token()?.ok_or(bad(TOKEN.missing))
     }
 
     fn data(&self) -> Result<&'a [u8], Problem> {
@@ -391,10 +413,11 @@ static SINCE: Field =
     field!("since", "an object of epoch, a string of at most 64 bytes, and offset, a whole number");
 static LIMIT: Field = field!("limit", "a whole number from 0 to 1000");
 static REVERSE: Field = field!("reverse", "true or false");
+static TOKEN: Field = field!("token", "a string of 1 to 8192 bytes");
 
 const UNKNOWN_TYPE: Problem = Problem {
     code: ErrorCode::UnknownType,
-    message: "type must be join, leave, publish, broadcast, to_users, history, presence, presence_stats or ping",
+    message: "type must be join, leave, publish, broadcast, to_users, history, presence, presence_stats, auth, refresh or ping",
 };
 
 /// Bytes of `\u0041`, the longest way to write one byte of text.

@@ -1,0 +1,73 @@
+//! A request that wants to become a WebSocket or a stream, until it is one: what was read of it, and what came behind
+//! it meanwhile. Never decides who may come in; the worker does.
+
+use highper_wire::dialect::Dialect;
+use highper_wire::sse::Cursor;
+use highper_wire::ws::extension::Agreement;
+use highper_wire::ws::handshake::Key;
+
+use crate::api::cors::Cors;
+use crate::message::Channel;
+
+/// Who stands at the door.
+#[derive(Debug)]
+pub struct Entry {
+    /// Index of the endpoint that was asked for.
+    pub endpoint: u8,
+    /// What opens if it may come in.
+    pub door: Door,
+    /// Bytes that came behind the request while it waits, at most [`EARLY_BYTES_MAX`].
+    pub early: Vec<u8>,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Door {
+    /// A WebSocket.
+    WebSocket(Handshake),
+    /// A stream of Server-Sent Events.
+    Stream(Wanted),
+}
+
+/// What the answer to an opening handshake needs.
+#[derive(Debug)]
+pub struct Handshake {
+    /// The client's nonce.
+    pub key: Key,
+    /// The sub-protocol that was chosen.
+    pub protocol: Option<Box<str>>,
+    /// The compression that was agreed on.
+    pub agreement: Option<Agreement>,
+}
+
+/// What a request for a stream asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The channels, each once.
+    pub channels: Vec<Channel>,
+    /// Whether the client takes gzip.
+    pub is_gzip: bool,
+    /// Where the client was when it had a stream before.
+    pub cursor: Option<Cursor>,
+    /// How publications are written.
+    pub dialect: Dialect,
+    /// Whether only the head is wanted.
+    pub head_only: bool,
+    /// What a browser on another site may see.
+    pub cors: Cors,
+}
+
+/// Honest clients send nothing before they are answered.
+pub const EARLY_BYTES_MAX: usize = 16 * 1024;
+
+impl Entry {
+    /// Somebody who has just asked.
+    pub fn new(endpoint: u8, door: Door) -> Self {
+        Self { endpoint, door, early: Vec::new() }
+    }
+
+    /// Whether a WebSocket is wanted.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self.door, Door::WebSocket(_))
+    }
+}

@@ -1,0 +1,170 @@
+//! Who comes in: a request for a WebSocket or a stream is read, judged, and opened, maybe after others were asked.
+//! Never reads frames or events.
+
+use highper_shards::SlotId;
+use highper_wire::dialect::{Dialect, native};
+use highper_wire::http1::{Connection, Head, Response, Status};
+use highper_wire::ws::handshake::{self, HandshakeRefusal};
+use highper_wire::ws::{Decoder, extension};
+
+use super::{ShardIo, Worker};
+use crate::conn::entry::{Door, EARLY_BYTES_MAX, Entry, Handshake};
+use crate::conn::{Http, Phase, WebSocket};
+
+/// Why a request is turned away before anything opens.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Turned {
+    pub(super) status: Status,
+    /// In plain words; names the field or header.
+    pub(super) message: String,
+    /// Seconds after which it may be tried again.
+    pub(super) retry_after: Option<u64>,
+}
+
+impl Turned {
+    pub(super) fn new(status: Status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), retry_after: None }
+    }
+}
+
+impl Worker {
+    /// A request for a WebSocket; true if the connection is one now.
+    pub(super) fn upgrade(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>, endpoint: u8) -> bool {
+        self.counters.requests += 1;
+        let dialect = self.shared.endpoints[usize::from(endpoint)].dialect;
+        let handshake = match self.handshake(head, dialect) {
+            Ok(handshake) => handshake,
+            Err(refusal) => {
+                self.refuse_handshake(io, slot, &refusal);
+                return false;
+            }
+        };
+        let when_missing = self.shared.cors.may_be_missing(&self.shared.config);
+        if let Err(refused) = self.shared.cors.admits(head, when_missing) {
+            self.turn_away(io, slot, &Turned::new(Status::Forbidden, refused.to_string()));
+            return false;
+        }
+        self.knock(io, slot, Entry::new(endpoint, Door::WebSocket(handshake)))
+    }
+
+    fn handshake(&self, head: &Head<'_>, dialect: Dialect) -> Result<Handshake, HandshakeRefusal> {
+        // The echo endpoint takes whatever sub-protocol is offered first.
+        let accepted = handshake::accept(head, |_| dialect == Dialect::Echo)?;
+        let settings = extension::Settings { server_window_bits_max: 15 };
+        let may_compress = self.shared.config.websocket_compression;
+        let agreement =
+            may_compress.then(|| extension::negotiate(accepted.extensions(), &settings)).flatten();
+        Ok(Handshake { key: accepted.key, protocol: accepted.protocol.map(Box::from), agreement })
+    }
+
+    /// Lets somebody in, or asks those who must be asked before; true if the connection is a WebSocket now.
+    pub(super) fn knock(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
+        self.let_in(io, slot, entry)
+    }
+
+    /// Keeps what comes behind a request that waits; false if nothing waits.
+    pub(super) fn keep_early(&mut self, io: &mut ShardIo, slot: SlotId, bytes: &[u8]) -> bool {
+        let Some(entry) = entry_of(io, slot) else { return false };
+        let is_websocket = entry.is_websocket();
+        if is_websocket && entry.early.len() + bytes.len() > EARLY_BYTES_MAX {
+            let message = "send nothing before the WebSocket is open";
+            self.turn_away(io, slot, &Turned::new(Status::ContentTooLarge, message));
+        } else if is_websocket {
+            entry.early.extend_from_slice(bytes);
+        }
+        true
+    }
+
+    /// Everybody who was asked said yes; true if the connection is a WebSocket now.
+    fn let_in(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
+        let Entry { endpoint, door, mut early } = entry;
+        match door {
+            Door::Stream(wanted) => {
+                self.open_stream(io, slot, endpoint, &wanted);
+                false
+            }
+            Door::WebSocket(handshake) => {
+                let is_open = self.open_websocket(io, slot, endpoint, &handshake);
+                if is_open && !early.is_empty() {
+                    self.on_frames(io, slot, Decoder::new(), &mut early);
+                }
+                is_open
+            }
+        }
+    }
+
+    fn open_websocket(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        endpoint: u8,
+        handshake: &Handshake,
+    ) -> bool {
+        let dialect = self.shared.endpoints[usize::from(endpoint)].dialect;
+        let Handshake { key, protocol, agreement } = handshake;
+        let Some(mut open) = io.open(slot) else { return false };
+        open.conn.phase = Phase::Open(WebSocket {
+            decoder: Decoder::new(),
+            endpoint,
+            dialect,
+            window_bits: agreement.map_or(0, |agreement| agreement.server_window_bits),
+            glitches: 0,
+            pongs_lagging: 0,
+            pinged: false,
+        });
+        let response = agreement.map(|agreement| agreement.response());
+        open.out.write_last(|out| handshake::write_101(out, key, protocol.as_deref(), response));
+        self.open += 1;
+        self.counters.opened += 1;
+        let config = &self.shared.config;
+        let heartbeat = config.websocket_heartbeat_enabled.then_some(config.websocket_heartbeat_interval);
+        let heartbeat_secs = heartbeat.map_or(0, |interval| interval.as_secs() as u32);
+        let (name, shard) = (slot.to_string(), io.shard().0);
+        self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs, false));
+        let everyone = self.everyone.clone();
+        if self.join(io, slot, &everyone, None, None).is_err() {
+            return false; // Answers to requests before this one fill the outbox: the welcome had no room.
+        }
+        self.opened(io, slot, endpoint);
+        self.schedule(io, slot);
+        io.conn(slot).is_some_and(|conn| conn.is_open())
+    }
+
+    /// Says why nothing opens, and ends the connection.
+    pub(super) fn turn_away(&mut self, io: &mut ShardIo, slot: SlotId, turned: &Turned) {
+        let date = self.date.at((self.shared.unix_millis)());
+        if let Some(mut open) = io.open(slot) {
+            open.out.write_last(|out| {
+                let response = Response::begin(out, turned.status, Connection::Close, date)
+                    .header("Content-Type", "text/plain; charset=utf-8")
+                    .header("Cache-Control", "no-store");
+                let response = match turned.retry_after {
+                    Some(secs) => response.header("Retry-After", &secs.to_string()),
+                    None => response,
+                };
+                let response = match turned.status {
+                    Status::Unauthorized => response.header("WWW-Authenticate", "Bearer"),
+                    _ => response,
+                };
+                response.body(format!("{}\n", turned.message).as_bytes());
+            });
+        }
+        self.close_http(io, slot);
+    }
+
+    fn refuse_handshake(&mut self, io: &mut ShardIo, slot: SlotId, refusal: &HandshakeRefusal) {
+        let date = self.date.at((self.shared.unix_millis)());
+        if let Some(mut open) = io.open(slot) {
+            open.out.write_last(|out| refusal.write(out, date));
+        }
+        self.close_http(io, slot);
+    }
+}
+
+/// Who waits at the door of this connection.
+pub(super) fn entry_of(io: &mut ShardIo, slot: SlotId) -> Option<&mut Entry> {
+    match &mut io.conn(slot)?.phase {
+        Phase::Http(Http { backlog: Some(backlog), .. }) => backlog.entry.as_deref_mut(),
+        Phase::Http(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
+    }
+}
