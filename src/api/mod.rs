@@ -2,6 +2,7 @@
 //! worker does.
 
 pub mod cors;
+pub mod credentials;
 pub mod health;
 pub mod server;
 

@@ -55,7 +55,7 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ),
     ("dotenvy", &["src/config/source.rs"]),
     ("flate2", &["wire/src/ws/deflate.rs", "wire/tests/"]),
-    ("form_urlencoded", &["src/worker/events.rs"]),
+    ("form_urlencoded", &["src/api/credentials.rs", "src/worker/events.rs"]),
     ("hashbrown", &["src/hub/table.rs"]),
     ("hdrhistogram", &["bench/src/"]),
     ("highper_realtime", &["src/main.rs", "tests/", "examples/"]),
