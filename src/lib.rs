@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod conn;
@@ -31,6 +32,7 @@ pub mod hub;
 pub mod logs;
 pub mod message;
 pub mod observe;
+pub mod outbound;
 pub mod page;
 pub mod pool;
 pub mod running;
