@@ -4,7 +4,7 @@ use super::error::{ConfigError, Warning};
 use super::load::Loaded;
 use super::names;
 use super::row::Status;
-use super::value::{CpuPolicy, JwtAlgorithm, Secret, UrlPath, Value};
+use super::value::{CpuPolicy, KeySource, Secret, UrlPath, Value};
 
 /// Runs every check. What depends on a `broken` row is not judged.
 pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigError>) {
@@ -115,8 +115,7 @@ impl Findings<'_> {
     }
 
     fn authentication(&mut self) {
-        let config = &self.loaded.config;
-        if !config.auth_enabled {
+        if !self.loaded.config.auth_enabled {
             return;
         }
         if names::field("auth_enabled").1.status == Status::Later {
@@ -124,31 +123,64 @@ impl Findings<'_> {
                 "false: this release cannot authenticate, and serving everyone is not what was asked for";
             self.refuse_unless_relaxed("auth_enabled", expected.to_owned());
         }
-        if self.is_broken("jwt_secret") || self.is_broken("jwt_algorithm") {
+        if self.is_broken("jwt_secret") || self.is_broken("jwt_algorithm") || self.is_broken("jwt_jwks") {
             return;
         }
-        let by_secret = match config.jwt_algorithm {
-            JwtAlgorithm::Hs256 | JwtAlgorithm::Hs384 | JwtAlgorithm::Hs512 => true,
-            JwtAlgorithm::Rs256
-            | JwtAlgorithm::Rs384
-            | JwtAlgorithm::Rs512
-            | JwtAlgorithm::Ps256
-            | JwtAlgorithm::Ps384
-            | JwtAlgorithm::Ps512
-            | JwtAlgorithm::Es256
-            | JwtAlgorithm::Es384
-            | JwtAlgorithm::EdDsa => false,
-        };
+        if self.loaded.config.jwt_jwks.is_some() {
+            self.published_keys();
+        } else {
+            self.own_key();
+        }
+    }
+
+    /// Keys that somebody else publishes: over a way that nobody can change, and for tokens that are for us.
+    fn published_keys(&mut self) {
+        let config = &self.loaded.config;
+        let is_open = config.jwt_jwks.as_ref().is_some_and(KeySource::is_open_to_others);
+        let (issuers, audiences) = (config.jwt_issuers.is_empty(), config.jwt_audiences.is_empty());
+        if config.jwt_secret.is_some() {
+            self.advise("jwt_secret", "has no effect, REALTIME_JWT_JWKS comes first".to_owned());
+        }
+        if is_open {
+            let expected = "https: whoever is on the way could put a key of their own there".to_owned();
+            self.refuse_unless_relaxed("jwt_jwks", expected);
+        }
+        if issuers {
+            let advice = "REALTIME_JWT_ISSUERS names nobody: every issuer with a key there is believed";
+            self.advise("jwt_jwks", advice.to_owned());
+        }
+        if audiences {
+            let advice =
+                "REALTIME_JWT_AUDIENCES is empty: tokens that were made for other services are taken";
+            self.advise("jwt_jwks", advice.to_owned());
+        }
+    }
+
+    /// The key that the configuration holds. Its kind is bound to the algorithm: a public key is no secret.
+    fn own_key(&mut self) {
+        let config = &self.loaded.config;
+        let bytes_min = config.jwt_algorithm.secret_bytes_min();
         match &config.jwt_secret {
             None if config.app_env.relaxed() => {
                 self.advise("jwt_secret", "without a key nobody can authenticate".to_owned());
             }
             None => self.require("jwt_secret", "a key, because REALTIME_AUTH_ENABLED=true"),
-            Some(secret) if by_secret && is_weak(secret) => {
-                let expected = format!("at least {SECRET_BYTES_MIN} bytes that are in no documentation");
-                self.refuse_unless_relaxed("jwt_secret", expected);
-            }
-            Some(_) => {}
+            Some(secret) => match (bytes_min, secret.expose().contains(PEM)) {
+                (Some(_), true) => {
+                    let name = config.jwt_algorithm;
+                    let expected = format!("a secret, not a key in PEM, which {name} would take for one");
+                    self.refuse("jwt_secret", expected);
+                }
+                (Some(bytes_min), false) if is_weak(secret, bytes_min) => {
+                    let expected = format!("at least {bytes_min} bytes that are in no documentation");
+                    self.refuse_unless_relaxed("jwt_secret", expected);
+                }
+                (None, false) => {
+                    let expected = format!("a public key in PEM for {}", config.jwt_algorithm);
+                    self.refuse("jwt_secret", expected);
+                }
+                (Some(_), false) | (None, true) => {}
+            },
         }
     }
 
@@ -160,7 +192,7 @@ impl Findings<'_> {
             self.refuse_unless_relaxed("jwt_verify_signature", expected);
         }
         for (field, secret) in [("api_key", &config.api_key), ("cluster_secret", &config.cluster_secret)] {
-            if secret.as_ref().is_some_and(is_weak) {
+            if secret.as_ref().is_some_and(|secret| is_weak(secret, SECRET_BYTES_MIN)) {
                 let expected = format!("at least {SECRET_BYTES_MIN} bytes that are in no documentation");
                 self.refuse_unless_relaxed(field, expected);
             }
@@ -228,18 +260,22 @@ impl Findings<'_> {
     }
 }
 
-/// Too short for HMAC with SHA-256 (RFC 7518 §3.2), one character over and over, or copied from a page.
-fn is_weak(secret: &Secret) -> bool {
+/// Too short, one character over and over, or copied from a page.
+fn is_weak(secret: &Secret, bytes_min: usize) -> bool {
     let secret = secret.expose();
     let first = secret.bytes().next();
     let plain: String =
         secret.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    secret.len() < SECRET_BYTES_MIN
+    secret.len() < bytes_min
         || secret.bytes().all(|byte| Some(byte) == first)
         || SAMPLE_SECRETS.iter().any(|sample| plain.contains(sample))
 }
 
+/// As HMAC with SHA-256 needs (RFC 7518 §3.2).
 const SECRET_BYTES_MIN: usize = 32;
+
+/// What a key in PEM begins with (RFC 7468 §2).
+const PEM: &str = "-----BEGIN ";
 
 /// Pieces of secrets that documentation shows, letters and digits only.
 const SAMPLE_SECRETS: [&str; 9] = [

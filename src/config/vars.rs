@@ -284,27 +284,27 @@ vars! {
 
     ["Authentication"]
     /// Whether clients must prove who they are.
-    auth_enabled: bool = "false", "REALTIME_AUTH_ENABLED", live, later;
+    auth_enabled: bool = "false", "REALTIME_AUTH_ENABLED", live;
     /// What proves it.
-    auth_driver: AuthDriver = "jwt", "REALTIME_AUTH_DRIVER", later;
+    auth_driver: AuthDriver = "jwt", "REALTIME_AUTH_DRIVER";
     /// Key of token signatures: a secret for HS algorithms, a public key in PEM for the others.
-    jwt_secret: Option<Secret> = "", "REALTIME_JWT_SECRET", live, later;
+    jwt_secret: Option<Secret> = "", "REALTIME_JWT_SECRET", live;
     /// The one signature algorithm that is taken.
-    jwt_algorithm: JwtAlgorithm = "HS256", "REALTIME_JWT_ALGORITHM", live, later;
+    jwt_algorithm: JwtAlgorithm = "HS256", "REALTIME_JWT_ALGORITHM", live;
     /// Whether signatures are checked; false is refused outside testing and local.
-    jwt_verify_signature: bool = "true", "REALTIME_JWT_VERIFY_SIGNATURE", live, later;
+    jwt_verify_signature: bool = "true", "REALTIME_JWT_VERIFY_SIGNATURE", live;
     /// Whether expired tokens are refused.
-    jwt_verify_expiration: bool = "true", "REALTIME_JWT_VERIFY_EXPIRATION", live, later;
+    jwt_verify_expiration: bool = "true", "REALTIME_JWT_VERIFY_EXPIRATION", live;
     /// Where the keys of tokens are published (RFC 7517): an https address, or the path of a file. In place of REALTIME_JWT_SECRET.
-    jwt_jwks: Option<String> = "", "REALTIME_JWT_JWKS", live, later;
+    jwt_jwks: Option<KeySource> = "", "REALTIME_JWT_JWKS", live;
     /// How often published keys are fetched again.
-    jwt_jwks_interval: Duration = "300", "REALTIME_JWT_JWKS_INTERVAL", seconds, range(10, 86_400), live, later;
+    jwt_jwks_interval: Duration = "300", "REALTIME_JWT_JWKS_INTERVAL", seconds, range(10, 86_400), live;
     /// Issuers whose tokens are taken; none takes every issuer.
-    jwt_issuers: Vec<String> = "", "REALTIME_JWT_ISSUERS", live, later;
+    jwt_issuers: Vec<String> = "", "REALTIME_JWT_ISSUERS", live;
     /// Audiences of which a token names at least one; none takes every audience.
-    jwt_audiences: Vec<String> = "", "REALTIME_JWT_AUDIENCES", live, later;
+    jwt_audiences: Vec<String> = "", "REALTIME_JWT_AUDIENCES", live;
     /// How far the clocks of issuer and server may differ.
-    jwt_leeway: Duration = "30", "REALTIME_JWT_LEEWAY", seconds, range(0, 600), live, later;
+    jwt_leeway: Duration = "30", "REALTIME_JWT_LEEWAY", seconds, range(0, 600), live;
     /// What connections without a token may do while authentication is on.
     anonymous: Anonymous = "refuse", "REALTIME_ANONYMOUS", live, later;
     /// Time a connection gets to send its token as first message, or a new one after the old one has expired.

@@ -47,13 +47,32 @@ const RANKS: [(&str, u8); 20] = [
 ];
 
 /// Who may name a crate: prefixes of paths.
-const OWNERS: [(&str, &[&str]); 26] = [
-    ("base64", &["src/api/server/call.rs", "wire/src/sse/cursor.rs", "wire/src/ws/handshake", "wire/tests/"]),
+const OWNERS: [(&str, &[&str]); 28] = [
+    ("aws_lc_rs", &["src/auth/", "tests/auth"]),
+    (
+        "base64",
+        &[
+            "src/auth/",
+            "tests/auth",
+            "src/api/server/call.rs",
+            "wire/src/sse/cursor.rs",
+            "wire/src/ws/handshake",
+            "wire/tests/",
+        ],
+    ),
     ("clap", &["src/cli/", "bench/src/"]),
     ("core_affinity", &["shards/src/affinity.rs"]),
     (
         "crossbeam_channel",
-        &["shards/", "src/message/", "src/pool.rs", "src/running.rs", "src/signals.rs", "tests/sim/"],
+        &[
+            "shards/",
+            "src/auth/fetcher.rs",
+            "src/message/",
+            "src/pool.rs",
+            "src/running.rs",
+            "src/signals.rs",
+            "tests/sim/",
+        ],
     ),
     ("dotenvy", &["src/config/source.rs"]),
     ("flate2", &["wire/src/ws/deflate.rs", "wire/tests/"]),
@@ -65,6 +84,7 @@ const OWNERS: [(&str, &[&str]); 26] = [
     ("highper_wire", &["wire/tests/", "src/", "bench/src/", "bench/examples/", "fuzz/", "tests/"]),
     ("httparse", &["wire/src/http1/scan.rs", "wire/src/ws/handshake/client.rs"]),
     ("io_uring", &["shards/src/driver/uring/"]),
+    ("jsonwebtoken", &["src/auth/", "tests/auth"]),
     ("libc", &["shards/src/driver/uring/", "shards/tests/"]),
     ("loom", &["shards/src/mesh/bell.rs", "shards/tests/"]),
     ("mimalloc", &["src/main.rs"]),
@@ -75,7 +95,7 @@ const OWNERS: [(&str, &[&str]); 26] = [
     ("subtle", &["src/api/server/mod.rs"]),
     ("toml", &["src/config/file.rs"]),
     ("tracing_subscriber", &["src/logs.rs"]),
-    ("ureq", &["src/outbound.rs"]),
+    ("ureq", &["src/auth/fetcher.rs", "src/outbound.rs"]),
     ("tungstenite", &["wire/tests/", "bench/tests/", "bench/src/client/template.rs", "tests/"]),
 ];
 

@@ -2,12 +2,14 @@
 //! a type here once; inside the server there is nothing left to check. Never reads the environment or a file.
 
 mod cpu;
+mod keys;
 mod net;
 mod number;
 mod secret;
 mod words;
 
 pub use cpu::{CpuList, SHARDS_MAX, Shards};
+pub use keys::KeySource;
 pub use net::{Cidr, Host, HostPort, OriginPattern, Url, UrlPath};
 pub use number::{ByteCap, ByteSize, Cap, Ratio};
 pub(super) use secret::HIDDEN;

@@ -105,6 +105,30 @@ impl Url {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether it begins with this scheme.
+    pub fn has_scheme(&self, name: &str) -> bool {
+        self.0.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether its host is this machine, by `localhost` or by an address of the loopback.
+    pub fn is_loopback(&self) -> bool {
+        let host = Self::authority(&self.0).and_then(split_port).map(|(host, _)| host);
+        host.is_some_and(|host| {
+            let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+            let address = bare.parse::<IpAddr>();
+            address.map_or(host.eq_ignore_ascii_case("localhost"), |address| {
+                address.to_canonical().is_loopback()
+            })
+        })
+    }
+
+    /// Host and port of a URL, without the user and password before them.
+    fn authority(raw: &str) -> Option<&str> {
+        let (_, rest) = raw.split_once("://")?;
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+    }
 }
 
 impl fmt::Debug for Url {
@@ -233,11 +257,8 @@ impl Value for Url {
     }
 
     fn parse(raw: &str, _: &Bounds) -> Option<Self> {
-        let (scheme, rest) = raw.split_once("://")?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let authority = &rest[..end];
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let (host, _) = split_port(host)?;
+        let (scheme, _) = raw.split_once("://")?;
+        let (host, _) = split_port(Self::authority(raw)?)?;
         let sound =
             is_scheme(scheme) && is_authority_host(host) && raw.bytes().all(|byte| byte.is_ascii_graphic());
         sound.then(|| Self(raw.into()))
