@@ -3,7 +3,9 @@
 use highper_shards::StartError;
 use highper_shards::runtime::Ended;
 
+use crate::auth::AuthError;
 use crate::config::SHARDS_MAX;
+use crate::outbound::OutboundError;
 
 /// Why a server could not be started or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,12 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Tokens cannot be judged as configured.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// Other servers cannot be called as configured.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// A shard ended by itself.
     #[error(transparent)]
     Ended(#[from] Ended),

@@ -10,6 +10,7 @@ use highper_shards::socket::Address;
 use serde::Serialize;
 
 use crate::api::API;
+use crate::auth::Fetcher;
 use crate::config::Config;
 use crate::error::ServeError;
 use crate::handler::{Error, Outcome, Transport};
@@ -23,11 +24,17 @@ pub struct Running {
     runtime: Runtime<Message>,
     address: Address,
     shared: Arc<Shared>,
+    _keys: Option<Fetcher>,
 }
 
 impl Running {
-    pub(crate) fn new(runtime: Runtime<Message>, address: Address, shared: Arc<Shared>) -> Self {
-        Self { runtime, address, shared }
+    pub(crate) fn new(
+        runtime: Runtime<Message>,
+        address: Address,
+        shared: Arc<Shared>,
+        keys: Option<Fetcher>,
+    ) -> Self {
+        Self { runtime, address, shared, _keys: keys }
     }
 
     /// Where it listens, with the port that was chosen.

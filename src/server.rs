@@ -7,21 +7,23 @@ use std::time::Duration;
 
 use highper_shards::affinity::{self, CpuList, Pinning};
 use highper_shards::driver::Options;
+use highper_shards::mesh::Mailbox;
 use highper_shards::runtime::{self, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
 use highper_shards::{Limits, clock};
 
 use crate::api::{Routes, cors};
+use crate::auth::{Fetcher, KeySet, Verifier};
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
 use crate::error::ServeError;
-use crate::handler::{Connection, Endpoint, Message, Outcome, Transport};
-use crate::message::Names;
+use crate::handler::{Connection, Endpoint, Outcome, Transport};
+use crate::message::{Message, Names};
 use crate::observe::counters::Board;
-use crate::page;
 use crate::pool::Pool;
 use crate::running::Running;
 use crate::signals::Signals;
 use crate::worker::{Shared, Worker};
+use crate::{handler, outbound, page};
 
 /// A server to be started: the configuration and what stands at its paths.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl Server {
     pub fn websocket(
         self,
         path: impl Into<String>,
-        handler: impl Fn(&mut Connection<'_>, Message<'_>) -> Outcome + Send + Sync + 'static,
+        handler: impl Fn(&mut Connection<'_>, handler::Message<'_>) -> Outcome + Send + Sync + 'static,
     ) -> Self {
         self.endpoint(Endpoint::raw(path).on_message(handler))
     }
@@ -109,6 +111,7 @@ impl Server {
             pool,
             connections_max: connections_max(&config, usize::from(shards)),
             page: page::html(config.websocket_path.as_str(), sse_path),
+            verifier: config.auth_enabled.then(|| Verifier::new(&config)).transpose()?,
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
             is_local: is_local(listener.address()),
@@ -123,7 +126,8 @@ impl Server {
         let runtime = runtime::start(&settings, &[listener], move |seat| {
             Worker::new(Arc::clone(&for_shards), seat.shard)
         })?;
-        Ok(Running::new(runtime, address, shared))
+        let keys = fetch_keys(&shared.config, Arc::clone(runtime.mailboxes()))?;
+        Ok(Running::new(runtime, address, shared, keys))
     }
 
     /// Starts the server, prints where it listens, and serves until SIGTERM, SIGINT or SIGQUIT.
@@ -140,6 +144,23 @@ impl Server {
 }
 
 /// The embedder's endpoints, and those that the configuration asks for.
+/// Starts to fetch the keys of tokens, where they are published; every shard gets each new set.
+fn fetch_keys(config: &Config, mailboxes: Arc<[Mailbox<Message>]>) -> Result<Option<Fetcher>, ServeError> {
+    if !config.auth_enabled || config.jwt_jwks.is_none() {
+        return Ok(None);
+    }
+    let agent = outbound::agent(config, KEYS_TIMEOUT)?;
+    let on_keys = move |set: Arc<KeySet>| {
+        for mailbox in mailboxes.iter() {
+            mailbox.post_waiting(Message::Keys(Arc::clone(&set)));
+        }
+    };
+    Ok(Fetcher::start(config, agent, on_keys)?)
+}
+
+/// How long a source of keys may take to answer.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
+
 fn all_endpoints(config: &Config, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, ServeError> {
     endpoints.retain(|endpoint| match endpoint.transport {
         Transport::WebSocket => config.websocket_enabled,

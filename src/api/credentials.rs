@@ -12,7 +12,7 @@ use crate::config::Config;
 pub const PROTOCOL: &str = "realtime";
 
 const BEARER_PROTOCOL: &[u8] = b"bearer.";
-const SCHEME: &[u8] = b"bearer ";
+const SCHEME: &[u8] = b"bearer";
 
 /// The token that a request shows, by the first of: `Authorization: Bearer T` (RFC 6750 §2.1), a sub-protocol
 /// `bearer.T`, `?token=T` or `?access_token=T` if REALTIME_AUTH_QUERY allows it, the cookie REALTIME_AUTH_COOKIE if
@@ -40,7 +40,8 @@ const NOT_A_TOKEN: &str = "-";
 
 fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = authorization.split_at_checked(SCHEME.len())?;
-    scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim_ascii())
+    let is_meant = token.is_empty() || token.starts_with(b" ");
+    (scheme.eq_ignore_ascii_case(SCHEME) && is_meant).then(|| token.trim_ascii())
 }
 
 /// The value of a cookie (RFC 6265 §4.2.1).
@@ -76,7 +77,8 @@ mod tests {
             ("/ws", "authorization: bEARER  a.b.c \r\n", Some("a.b.c")),
             ("/ws", "Authorization: Basic a.b.c\r\n", None),
             ("/ws", "Authorization: apikey a.b.c\r\n", None),
-            ("/ws", "Authorization: Bearer\r\n", None),
+            ("/ws", "Authorization: Bearer\r\n", Some("")),
+            ("/ws", "Authorization: Bearers a\r\n", None),
             ("/ws", "Sec-WebSocket-Protocol: realtime, bearer.a.b.c\r\n", Some("a.b.c")),
             ("/ws", "Sec-WebSocket-Protocol: realtime\r\nSec-WebSocket-Protocol: bearer.x\r\n", Some("x")),
             ("/ws?token=a.b.c", "", Some("a.b.c")),

@@ -7,6 +7,7 @@ use highper_wire::ws::extension::Agreement;
 use highper_wire::ws::handshake::Key;
 
 use crate::api::cors::Cors;
+use crate::auth::Identity;
 use crate::message::Channel;
 
 /// Who stands at the door.
@@ -16,8 +17,19 @@ pub struct Entry {
     pub endpoint: u8,
     /// What opens if it may come in.
     pub door: Door,
+    /// Who it is, by the token that it showed or the word of a hook.
+    pub known: Known,
     /// Bytes that came behind the request while it waits, at most [`EARLY_BYTES_MAX`].
     pub early: Vec<u8>,
+}
+
+/// Who somebody is, and where that wants the connection.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// By a token or a hook; nobody without either.
+    pub identity: Option<Box<Identity>>,
+    /// Channels that the connection is put into.
+    pub channels: Box<[Box<str>]>,
 }
 
 /// What a request asks for.
@@ -62,8 +74,8 @@ pub const EARLY_BYTES_MAX: usize = 16 * 1024;
 
 impl Entry {
     /// Somebody who has just asked.
-    pub fn new(endpoint: u8, door: Door) -> Self {
-        Self { endpoint, door, early: Vec::new() }
+    pub fn new(endpoint: u8, door: Door, known: Known) -> Self {
+        Self { endpoint, door, known, early: Vec::new() }
     }
 
     /// Whether a WebSocket is wanted.

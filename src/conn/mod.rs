@@ -18,6 +18,7 @@ use highper_wire::ws;
 use crate::api::Resource;
 use crate::api::cors::Cors;
 use crate::api::server::{Job, Refusal};
+use crate::auth::Identity;
 use crate::handler::Repeat;
 pub use channels::Channels;
 use entry::Entry;
@@ -86,8 +87,8 @@ pub struct Answer {
 pub enum Reply {
     /// The resource.
     Resource(Resource),
-    /// What the server API answers to this method, once the body is there; or why it answers nothing.
-    Api(Box<str>, Option<Box<Refusal>>),
+    /// What the server API answers to this method, once the body is there.
+    Api(Box<str>, Caller),
     /// 204, for a browser that asks what it may do.
     Preflight,
     /// An error: status and what is wrong, in plain words.
@@ -96,6 +97,17 @@ pub enum Reply {
     NotAllowed(&'static str),
     /// 426: the path wants a WebSocket.
     UpgradeRequired,
+}
+
+/// Who calls the server API.
+#[derive(Debug)]
+pub enum Caller {
+    /// A backend that has the key.
+    Backend,
+    /// A client with a token, who may do what its connection may.
+    Client(Box<Identity>),
+    /// Nobody who may.
+    Refused(Box<Refusal>),
 }
 
 /// Requests whose answers are not written yet, in order.
@@ -151,6 +163,8 @@ pub struct WebSocket {
     pub pongs_lagging: u8,
     /// A ping was sent and nothing was heard since.
     pub pinged: bool,
+    /// It must say who it is before anything is done for it; its handler does not know it yet.
+    pub is_unknown: bool,
 }
 
 /// An open stream of Server-Sent Events.
@@ -175,10 +189,25 @@ pub struct Session {
     pub user: Option<Box<str>>,
     /// What other members of its channels see of it: JSON text.
     pub info: Option<Arc<[u8]>>,
+    /// What the token or a hook said about it.
+    pub identity: Option<Box<Identity>>,
+    /// When that ends.
+    pub expiry: Option<Expiry>,
     /// The embedder's data.
     pub data: Option<Box<dyn Any>>,
     /// The embedder's timers.
     pub repeats: Vec<Repeating>,
+}
+
+/// When a connection ends because of who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// No token came yet; it must come until then.
+    Unknown(Moment),
+    /// The token ends then.
+    At(Moment),
+    /// The token has ended; a newer one must come until then.
+    Grace(Moment),
 }
 
 /// A timer of an embedder.
@@ -192,9 +221,10 @@ pub struct Repeating {
 }
 
 impl Session {
-    /// When the soonest timer is due.
-    pub fn next_repeat(&self) -> Option<Moment> {
-        self.repeats.iter().map(|repeat| repeat.at).min()
+    /// When the soonest timer is due, or what ends the connection.
+    pub fn next_due(&self) -> Option<Moment> {
+        let end = self.expiry.map(|(Expiry::Unknown(at) | Expiry::At(at) | Expiry::Grace(at))| at);
+        self.repeats.iter().map(|repeat| repeat.at).chain(end).min()
     }
 }
 
@@ -225,6 +255,11 @@ impl Conn {
     /// Whether it is an open WebSocket or stream.
     pub fn is_open(&self) -> bool {
         self.endpoint().is_some()
+    }
+
+    /// What its token or a hook said about it.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.session.as_ref()?.identity.as_deref()
     }
 
     /// Whether the user is known, so that the connection is in the user's channel.

@@ -16,6 +16,11 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Whose personal channel it is.
+    pub fn user(&self) -> Option<&str> {
+        self.name().strip_prefix(RESERVED)?.strip_prefix(USER)
+    }
+
     /// The name as clients wrote it; reserved channels begin with a control character.
     pub fn name(&self) -> &str {
         &self.name

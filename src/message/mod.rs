@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use highper_shards::{ShardId, SlotId};
 
+use crate::auth::KeySet;
 use crate::handler::Task;
 pub use channel::{Channel, ChannelKind, Names};
 
@@ -124,6 +125,8 @@ pub enum Message {
         /// What to run.
         task: Task,
     },
+    /// Judge tokens by these keys from now on.
+    Keys(Arc<KeySet>),
     /// Stop accepting, say goodbye to every connection, end when all are gone or after this long.
     Drain {
         /// How long.
@@ -313,6 +316,8 @@ pub enum Action {
     Subscribe(Channel),
     /// Leave this channel.
     Unsubscribe(Channel),
+    /// Close if its token was made before this second since 1970, and refuse such tokens from now on.
+    Revoke(u64),
     /// Close with this code and reason.
     Disconnect(u16, Box<str>),
 }

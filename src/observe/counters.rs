@@ -19,6 +19,8 @@ pub struct Counters {
     pub unrecovered: u64,
     /// Connections refused because the server holds as many as it may.
     pub refused: u64,
+    /// Tokens that were refused, and connections that showed none in time.
+    pub auth_failures: u64,
     /// Messages of clients.
     pub messages_in: u64,
     /// Publications numbered by this shard as a home.

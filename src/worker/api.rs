@@ -12,11 +12,14 @@ use highper_wire::ws::CloseCode;
 
 use super::channels::TryAgain;
 use super::close::Cause;
+use super::identity::INVALID_TOKEN;
 use super::{ShardIo, Worker};
 use crate::api;
 use crate::api::cors::Cors;
 use crate::api::server::{self, Call, Job, Outcome, Publish, Refusal};
-use crate::conn::{Backlog, Content, Http, Phase, Reply, Waiting};
+use crate::auth::Identity;
+use crate::conn::entry::Known;
+use crate::conn::{Backlog, Caller, Content, Http, Phase, Reply, Waiting};
 use crate::hub::local::LocalChannel;
 use crate::hub::table::Entry;
 use crate::message::{
@@ -39,8 +42,11 @@ struct Place {
 
 impl Worker {
     /// The head of a request to the API: who may not ask is told so.
-    pub(super) fn api_reply(&self, head: &Head<'_>) -> Reply {
+    pub(super) fn api_reply(&mut self, head: &Head<'_>) -> Reply {
         let method = api::method(head.path()).unwrap_or_default();
+        if let Some(caller) = self.client(head) {
+            return Reply::Api(method.into(), caller);
+        }
         let refusal = match &self.shared.config.api_key {
             None if self.shared.is_local && server::is_direct(head) => None,
             None => Some(Refusal::no_key()),
@@ -50,7 +56,28 @@ impl Worker {
                 (!is_right).then(Refusal::unauthorized)
             }
         };
-        Reply::Api(method.into(), refusal.map(Box::new))
+        let caller = refusal.map_or(Caller::Backend, |refusal| Caller::Refused(Box::new(refusal)));
+        Reply::Api(method.into(), caller)
+    }
+
+    /// A client that shows its token instead of the key.
+    fn client(&mut self, head: &Head<'_>) -> Option<Caller> {
+        let shared = self.shared.clone();
+        let has_key = head.header("x-api-key").is_some();
+        match self.identify(head, &shared.cors) {
+            _ if has_key => None,
+            Ok(Known { identity, .. }) => identity.map(Caller::Client),
+            Err(turned) => Some(Caller::Refused(Box::new(Refusal::bad_token(turned.message)))),
+        }
+    }
+
+    /// Whether a client may make this call.
+    fn permit_call(&self, who: &Identity, call: &Call<'_>) -> Result<(), Refusal> {
+        for (action, channel) in server::needs(call)? {
+            self.may_identity(Some(who), action, channel, None)
+                .map_err(|denied| Refusal::denied(channel, denied))?;
+        }
+        Ok(())
     }
 
     /// A request to the API is whole: carries it out. Its answer is written when all its parts are there.
@@ -58,7 +85,7 @@ impl Worker {
         &mut self,
         io: &mut ShardIo,
         slot: SlotId,
-        (method, refusal): (&str, Option<Box<Refusal>>),
+        (method, caller): (&str, Caller),
         keep_alive: bool,
         cors: Cors,
     ) {
@@ -66,10 +93,13 @@ impl Worker {
         let body = std::mem::take(&mut backlog.body);
         let is_full = backlog.waiting.len() >= JOBS_MAX;
         let job = backlog.first.wrapping_add(backlog.waiting.len() as u32);
-        let parsed = match refusal {
-            Some(refusal) => Err(*refusal),
-            None if is_full => Err(Refusal::try_again()),
-            None => server::parse(method, &body),
+        let parsed = match caller {
+            Caller::Refused(refusal) => Err(*refusal),
+            Caller::Backend | Caller::Client(_) if is_full => Err(Refusal::try_again()),
+            Caller::Backend => server::parse(method, &body),
+            Caller::Client(who) => {
+                server::parse(method, &body).and_then(|call| self.permit_call(&who, &call).map(|()| call))
+            }
         };
         let content = match &parsed {
             Ok(call) => Job::new(call),
@@ -134,6 +164,11 @@ impl Worker {
             }
             Call::Disconnect { user, client, whitelist, code, reason } => {
                 let order = order(client, whitelist, Action::Disconnect(*code, (&**reason).into()));
+                self.order_part(io, place, next(), user, order);
+            }
+            Call::Revoke { user, issued_before } => {
+                let before = issued_before.unwrap_or((self.shared.unix_millis)() / 1000 + 1);
+                let order = order(&None, &[], Action::Revoke(before));
                 self.order_part(io, place, next(), user, order);
             }
             Call::Channels { pattern } => {
@@ -238,6 +273,9 @@ impl Worker {
 
     /// Carries out an order on the connections of a user of this shard.
     pub(super) fn obey(&mut self, io: &mut ShardIo, user: &Channel, order: &Order) {
+        if let Action::Revoke(before) = order.action {
+            self.revocations.revoke(user.user().expect("an order goes to a user's channel"), before);
+        }
         let Some(entry) = self.local.find(user.name(), user.hash()).and_then(|at| self.local.get(at)) else {
             return;
         };
@@ -258,6 +296,12 @@ impl Worker {
                 Action::Unsubscribe(channel) => {
                     if self.leave(io, slot, channel.name()) {
                         self.tell(io, slot, |out| native::left(out, channel.name(), None));
+                    }
+                }
+                Action::Revoke(before) => {
+                    let identity = io.conn(slot).and_then(|conn| conn.identity());
+                    if identity.is_some_and(|identity| identity.issued_at < *before) {
+                        self.end(io, slot, Cause::Asked(INVALID_TOKEN, "the token was revoked".into()));
                     }
                 }
                 Action::Disconnect(code, reason) => {

@@ -70,6 +70,11 @@ impl Worker {
         match phase {
             Phase::Closing => return,
             Phase::Http(_) => self.end_http(io, slot, &cause),
+            Phase::Open(WebSocket { is_unknown: true, .. }) => {
+                self.open -= 1;
+                self.count(&cause);
+                self.say_goodbye(io, slot, &cause);
+            }
             Phase::Open(WebSocket { endpoint, .. }) | Phase::Stream(EventStream { endpoint, .. }) => {
                 self.open -= 1;
                 for at in channels.iter() {

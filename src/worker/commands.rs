@@ -9,8 +9,9 @@ use highper_wire::dialect::{Dialect, ErrorCode};
 use highper_wire::ws::{CloseCode, Kind};
 
 use super::close::Cause;
+use super::identity::INVALID_TOKEN;
 use super::{ShardIo, Worker};
-use crate::config::ChannelRules;
+use crate::auth::{Action, Denied};
 use crate::handler::Error;
 use crate::message::{Position, Publication, Purpose, Question, Receipt};
 
@@ -33,19 +34,15 @@ impl Worker {
     }
 
     fn carry_out(&mut self, io: &mut ShardIo, slot: SlotId, command: Command<'_>, id: Option<&[u8]>) {
-        let config = &self.shared.config;
-        let may_broadcast = config.client_broadcast;
         match command {
-            Command::Join { ref channel, .. } if !may_join(self.shared.config.namespaces.rules(channel)) => {
-                let message = "the channel is closed to clients";
-                self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
+            _ if self.is_unknown(io, slot) && !matches!(command, Command::Auth { .. } | Command::Ping) => {
+                self.refuse_command(io, slot, ErrorCode::Unauthorized, "auth comes first", id);
+                self.end(io, slot, Cause::Asked(INVALID_TOKEN, "auth comes first".into()));
             }
-            Command::Join { channel, since, token: _ } => {
-                let channel = self.channel(&channel);
-                let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
-                if let Err(error) = self.join(io, slot, &channel, id, since) {
-                    self.fail(io, slot, &error, id);
-                }
+            Command::Auth { token } => self.on_auth(io, slot, &token, id),
+            Command::Refresh { token } => self.on_refresh(io, slot, &token, id),
+            Command::Join { channel, since, token } => {
+                self.join_for(io, slot, &channel, since, token.as_deref(), id);
             }
             Command::Leave { channel } => {
                 if self.leave(io, slot, &channel) {
@@ -55,17 +52,9 @@ impl Worker {
                     self.refuse_command(io, slot, ErrorCode::NotJoined, message, id);
                 }
             }
-            Command::Publish { ref channel, .. }
-                if !self.shared.config.namespaces.rules(channel).client_publish =>
-            {
-                let message = "publish is off for clients (REALTIME_CLIENT_PUBLISH)";
-                self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
-            }
             Command::Publish { channel, data } => self.publish_for(io, slot, &channel, data, id),
-            Command::Broadcast { .. } | Command::ToUsers { .. } if !may_broadcast => {
-                let message = "broadcast and to_users are off for clients (REALTIME_CLIENT_BROADCAST)";
-                self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
-            }
+            Command::Broadcast { .. } | Command::ToUsers { .. }
+                if self.is_denied(io, slot, Action::Broadcast, "", id) => {}
             Command::Broadcast { data } => {
                 let publication = Publication::new(Some(slot), data);
                 let receipt = receipt(slot, id);
@@ -74,6 +63,9 @@ impl Worker {
                 }
             }
             Command::ToUsers { users, data } => self.publish_to_users(io, slot, users, data, id),
+            Command::History { channel, .. } if self.is_denied(io, slot, Action::History, &channel, id) => {}
+            Command::Presence { channel } | Command::PresenceStats { channel }
+                if self.is_denied(io, slot, Action::Presence, &channel, id) => {}
             Command::History { channel, limit, since, reverse } => {
                 let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
                 let question = Question::History { since, limit: limit as u32, reverse };
@@ -83,15 +75,68 @@ impl Worker {
             Command::PresenceStats { channel } => {
                 self.ask_for(io, slot, &channel, Question::PresenceStats, id);
             }
-            Command::Auth { .. } | Command::Refresh { .. } => {
-                let message = "tokens have no meaning here (REALTIME_AUTH_ENABLED)";
-                self.refuse_command(io, slot, ErrorCode::Unauthorized, message, id);
-            }
             Command::Ping => self.tell(io, slot, |out| native::pong(out, id)),
         }
     }
 
+    fn join_for(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        name: &str,
+        since: Option<Since>,
+        token: Option<&str>,
+        id: Option<&[u8]>,
+    ) {
+        let ticket = match self.ticket(token) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                return self.refuse_command(io, slot, ErrorCode::Unauthorized, &error.to_string(), id);
+            }
+        };
+        let rules = self.shared.config.namespaces.rules(name);
+        let may = match rules.websocket {
+            true => self.may(io, slot, Action::Subscribe, name, ticket.as_ref()),
+            false => Err(Denied::Closed),
+        };
+        if let Err(denied) = may {
+            return self.deny(io, slot, denied, id);
+        }
+        let channel = self.channel(name);
+        let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
+        if let Err(error) = self.join(io, slot, &channel, id, since) {
+            self.fail(io, slot, &error, id);
+        }
+    }
+
+    /// Whether something is not allowed; the client was told.
+    fn is_denied(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        action: Action,
+        channel: &str,
+        id: Option<&[u8]>,
+    ) -> bool {
+        let may = self.may(io, slot, action, channel, None);
+        if let Err(denied) = may {
+            self.deny(io, slot, denied, id);
+        }
+        may.is_err()
+    }
+
+    fn deny(&mut self, io: &mut ShardIo, slot: SlotId, denied: Denied, id: Option<&[u8]>) {
+        let code = match denied {
+            Denied::Anonymous | Denied::NeedsToken => ErrorCode::Unauthorized,
+            Denied::Reserved | Denied::Closed | Denied::Pattern | Denied::OtherUsers => ErrorCode::Forbidden,
+        };
+        self.refuse_command(io, slot, code, &denied.to_string(), id);
+    }
+
     fn publish_for(&mut self, io: &mut ShardIo, slot: SlotId, name: &str, data: &[u8], id: Option<&[u8]>) {
+        if self.is_denied(io, slot, Action::Publish, name, id) {
+            return;
+        }
         let channel = self.channel(name);
         let publication = Publication::new(Some(slot), data);
         if self.publish(io, channel, publication, receipt(slot, id)).is_err() {
@@ -176,11 +221,6 @@ impl Worker {
     ) {
         self.tell(io, slot, |out| native::error(out, code, message, id));
     }
-}
-
-/// Whether a client may join by itself.
-fn may_join(rules: &ChannelRules) -> bool {
-    rules.client_subscribe && rules.websocket
 }
 
 /// Only who gave an `id` is answered.

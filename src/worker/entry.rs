@@ -8,8 +8,10 @@ use highper_wire::ws::handshake::{self, HandshakeRefusal};
 use highper_wire::ws::{Decoder, extension};
 
 use super::{ShardIo, Worker};
+use crate::api::credentials;
+use crate::config::Anonymous;
 use crate::conn::entry::{Door, EARLY_BYTES_MAX, Entry, Handshake};
-use crate::conn::{Http, Phase, WebSocket};
+use crate::conn::{Expiry, Http, Phase, WebSocket};
 
 /// Why a request is turned away before anything opens.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,12 +46,23 @@ impl Worker {
             self.turn_away(io, slot, &Turned::new(Status::Forbidden, refused.to_string()));
             return false;
         }
-        self.knock(io, slot, Entry::new(endpoint, Door::WebSocket(handshake)))
+        let known = match self.identify(head, &self.shared.clone().cors) {
+            Ok(known) => known,
+            Err(turned) => {
+                self.turn_away(io, slot, &turned);
+                return false;
+            }
+        };
+        self.knock(io, slot, Entry::new(endpoint, Door::WebSocket(handshake), known))
     }
 
     fn handshake(&self, head: &Head<'_>, dialect: Dialect) -> Result<Handshake, HandshakeRefusal> {
         // The echo endpoint takes whatever sub-protocol is offered first.
-        let accepted = handshake::accept(head, |_| dialect == Dialect::Echo)?;
+        let speaks = |name: &str| match dialect {
+            Dialect::Echo => true,
+            Dialect::Native | Dialect::Raw => name == credentials::PROTOCOL,
+        };
+        let accepted = handshake::accept(head, speaks)?;
         let settings = extension::Settings { server_window_bits_max: 15 };
         let may_compress = self.shared.config.websocket_compression;
         let agreement =
@@ -59,7 +72,27 @@ impl Worker {
 
     /// Lets somebody in, or asks those who must be asked before; true if the connection is a WebSocket now.
     pub(super) fn knock(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
+        if self.must_show_token(&entry) {
+            let message = "a token is needed (REALTIME_AUTH_ENABLED)";
+            self.turn_away(io, slot, &Turned::new(Status::Unauthorized, message));
+            return false;
+        }
         self.let_in(io, slot, entry)
+    }
+
+    /// Whether somebody who showed no token is turned away. Who speaks the native dialect can show one later.
+    fn must_show_token(&self, entry: &Entry) -> bool {
+        self.wants_token(entry) && !self.can_show_token_later(entry)
+    }
+
+    fn wants_token(&self, entry: &Entry) -> bool {
+        let config = &self.shared.config;
+        config.auth_enabled && entry.known.identity.is_none() && config.anonymous == Anonymous::Refuse
+    }
+
+    fn can_show_token_later(&self, entry: &Entry) -> bool {
+        let dialect = self.shared.endpoints[usize::from(entry.endpoint)].dialect;
+        entry.is_websocket() && dialect == Dialect::Native
     }
 
     /// Keeps what comes behind a request that waits; false if nothing waits.
@@ -77,14 +110,22 @@ impl Worker {
 
     /// Everybody who was asked said yes; true if the connection is a WebSocket now.
     fn let_in(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
-        let Entry { endpoint, door, mut early } = entry;
+        let is_unknown = self.wants_token(&entry);
+        let Entry { endpoint, door, known, mut early } = entry;
         match door {
             Door::Stream(wanted) => {
-                self.open_stream(io, slot, endpoint, &wanted);
+                self.open_stream(io, slot, endpoint, wanted, known);
                 false
             }
             Door::WebSocket(handshake) => {
-                let is_open = self.open_websocket(io, slot, endpoint, &handshake);
+                self.open_websocket(io, slot, endpoint, &handshake, is_unknown);
+                let is_open = match is_unknown {
+                    true => {
+                        self.schedule(io, slot);
+                        true
+                    }
+                    false => self.settle_in(io, slot, endpoint, known),
+                };
                 if is_open && !early.is_empty() {
                     self.on_frames(io, slot, Decoder::new(), &mut early);
                 }
@@ -99,10 +140,15 @@ impl Worker {
         slot: SlotId,
         endpoint: u8,
         handshake: &Handshake,
-    ) -> bool {
+        is_unknown: bool,
+    ) {
         let dialect = self.shared.endpoints[usize::from(endpoint)].dialect;
         let Handshake { key, protocol, agreement } = handshake;
-        let Some(mut open) = io.open(slot) else { return false };
+        let auth_until = io.now() + self.shared.config.auth_timeout;
+        let Some(mut open) = io.open(slot) else { return };
+        if is_unknown {
+            open.conn.session().expiry = Some(Expiry::Unknown(auth_until));
+        }
         open.conn.phase = Phase::Open(WebSocket {
             decoder: Decoder::new(),
             endpoint,
@@ -111,6 +157,7 @@ impl Worker {
             glitches: 0,
             pongs_lagging: 0,
             pinged: false,
+            is_unknown,
         });
         let response = agreement.map(|agreement| agreement.response());
         open.out.write_last(|out| handshake::write_101(out, key, protocol.as_deref(), response));
@@ -120,14 +167,7 @@ impl Worker {
         let heartbeat = config.websocket_heartbeat_enabled.then_some(config.websocket_heartbeat_interval);
         let heartbeat_secs = heartbeat.map_or(0, |interval| interval.as_secs() as u32);
         let (name, shard) = (slot.to_string(), io.shard().0);
-        self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs, false));
-        let everyone = self.everyone.clone();
-        if self.join(io, slot, &everyone, None, None).is_err() {
-            return false; // Answers to requests before this one fill the outbox: the welcome had no room.
-        }
-        self.opened(io, slot, endpoint);
-        self.schedule(io, slot);
-        io.conn(slot).is_some_and(|conn| conn.is_open())
+        self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs, is_unknown));
     }
 
     /// Says why nothing opens, and ends the connection.

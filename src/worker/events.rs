@@ -9,10 +9,12 @@ use highper_wire::sse::{self, Cursor, gzip};
 
 use super::channels::GAP;
 use super::close::Cause;
+use super::entry::Turned;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
+use crate::auth::{Action, Denied};
 use crate::config::CompressionAlgorithm;
-use crate::conn::entry::{Door, Entry, Wanted};
+use crate::conn::entry::{Door, Entry, Known, Wanted};
 use crate::conn::{EventStream, Phase, Reply};
 use crate::handler::Error;
 use crate::message::Position;
@@ -31,29 +33,75 @@ impl Worker {
         if let Err(refused) = self.shared.events_cors.admits(head, true) {
             return Some(Reply::Refused(Status::Forbidden, refused.to_string()));
         }
+        let shared = self.shared.clone();
+        let known = match self.identify(head, &shared.events_cors) {
+            Ok(known) => known,
+            Err(turned) => {
+                self.turn_away(io, slot, &turned);
+                return None;
+            }
+        };
         let is_default = self.shared.endpoints[usize::from(endpoint)].dialect == Dialect::Native;
-        let mut wanted = match self.wanted(head, is_default) {
+        let mut wanted = match self.wanted(head, is_default && known.channels.is_empty()) {
             Ok(wanted) => wanted,
             Err((status, message)) => return Some(Reply::Refused(status, message)),
         };
         wanted.cors = cors.clone();
-        self.knock(io, slot, Entry::new(endpoint, Door::Stream(wanted)));
+        self.add_channels(&mut wanted, &known);
+        let who = known.identity.as_deref();
+        for channel in &wanted.channels {
+            let rules = self.shared.config.namespaces.rules(channel.name());
+            let denied = match self.may_identity(who, Action::Subscribe, channel.name(), None) {
+                Ok(()) if rules.sse => continue,
+                Ok(()) => Denied::Closed,
+                // Without a token, 401 tells that there is one to bring.
+                Err(Denied::Anonymous | Denied::NeedsToken) if who.is_none() && self.policy.auth => {
+                    let message = format!("channel: {}: this needs a token", channel.name());
+                    self.turn_away(io, slot, &Turned::new(Status::Unauthorized, message));
+                    return None;
+                }
+                Err(denied) => denied,
+            };
+            let message = format!("channel: {}: {denied}", channel.name());
+            return Some(Reply::Refused(Status::Forbidden, message));
+        }
+        self.knock(io, slot, Entry::new(endpoint, Door::Stream(wanted), known));
         None
     }
 
+    /// The channels of the token beside those of the request; those that are closed to streams it can do without.
+    fn add_channels(&self, wanted: &mut Wanted, known: &Known) {
+        for name in &known.channels {
+            let channel = self.channel(name);
+            let is_new = !wanted.channels.contains(&channel);
+            let rules = self.shared.config.namespaces.rules(name);
+            let may = self.may_identity(known.identity.as_deref(), Action::Subscribe, name, None);
+            if is_new && rules.sse && may.is_ok() {
+                wanted.channels.push(channel);
+            }
+        }
+    }
+
     /// Opens a stream for somebody who may come in.
-    pub(super) fn open_stream(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, wanted: &Wanted) {
-        self.begin_stream(io, slot, endpoint, wanted);
+    pub(super) fn open_stream(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        endpoint: u8,
+        wanted: Wanted,
+        known: Known,
+    ) {
+        self.begin_stream(io, slot, endpoint, &wanted);
         if wanted.head_only {
             return self.close_http(io, slot);
         }
-        let everyone = self.everyone.clone();
-        if self.join(io, slot, &everyone, None, None).is_err() {
-            return self.end(io, slot, Cause::Slow);
-        }
+        // The channels of the token are among those of the stream.
+        let known = Known { channels: Box::default(), ..known };
         // First of all: who this is, members of its channels will see.
-        self.opened(io, slot, endpoint);
-        if self.join_wanted(io, slot, wanted).is_err() {
+        if !self.settle_in(io, slot, endpoint, known) {
+            return;
+        }
+        if self.join_wanted(io, slot, &wanted).is_err() {
             // The browser comes back by itself, with the cursor it has.
             return self.end(io, slot, Cause::Restart);
         }
@@ -107,10 +155,6 @@ impl Worker {
             match &*name {
                 "channel" => {
                     check(&value).map_err(|error| bad(format!("channel: {error}")))?;
-                    let rules = self.shared.config.namespaces.rules(&value);
-                    if !rules.client_subscribe || !rules.sse {
-                        return Err((Status::Forbidden, format!("channel: {value} is closed to streams")));
-                    }
                     let channel = self.channel(&value);
                     if !wanted.channels.contains(&channel) {
                         wanted.channels.push(channel);
@@ -189,6 +233,9 @@ impl Worker {
 
     /// The stream's deadline has passed: timers of the embedder, a comment, and when to look again.
     pub(super) fn on_stream_deadline(&mut self, io: &mut ShardIo, slot: SlotId) {
+        if self.expire(io, slot) {
+            return;
+        }
         self.run_repeats(io, slot);
         let (now, interval) = (io.now(), self.shared.config.sse_keep_alive_interval);
         let Some(mut open) = io.open(slot) else { return };

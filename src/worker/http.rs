@@ -143,8 +143,8 @@ impl Worker {
         let Some(backlog) = &mut http.backlog else { return };
         let Some(answer) = backlog.answer.take() else { return };
         backlog.has_served = true;
-        if let Reply::Api(method, refusal) = answer.reply {
-            self.on_call(io, slot, (&method, refusal), answer.keep_alive, answer.cors);
+        if let Reply::Api(method, caller) = answer.reply {
+            self.on_call(io, slot, (&method, caller), answer.keep_alive, answer.cors);
         } else {
             let mut response = std::mem::take(&mut self.body);
             response.clear();

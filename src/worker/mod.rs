@@ -10,6 +10,7 @@ mod entry;
 mod events;
 mod fanout;
 mod http;
+mod identity;
 mod members;
 mod reach;
 mod recovery;
@@ -26,6 +27,7 @@ use highper_wire::{http1, ws};
 
 use crate::api::server::reply::Node;
 use crate::api::{Routes, cors};
+use crate::auth::{self, Policy, Revocations, Verifier};
 use crate::config::Config;
 use crate::conn::deadline::Heartbeat;
 use crate::conn::{Conn, Phase};
@@ -54,6 +56,8 @@ pub struct Shared {
     pub connections_max: Option<usize>,
     /// The demo page.
     pub page: String,
+    /// Judges tokens; `None` where nobody shows any.
+    pub verifier: Option<Verifier>,
     /// What browsers on other sites may do.
     pub cors: cors::Rules,
     /// The same for streams of events.
@@ -86,6 +90,12 @@ const _: () = assert!(ShardIo::SLOT_BYTES <= 104, "a slot is multiplied by ten m
 pub struct Worker {
     shared: Arc<Shared>,
     rules: ws::Rules,
+    /// For those who have not said yet who they are.
+    unknown_rules: ws::Rules,
+    /// Judges tokens, with the newest keys.
+    verifier: Option<Verifier>,
+    revocations: Revocations,
+    policy: Policy,
     head_limits: http1::Limits,
     heartbeat: Heartbeat,
     everyone: Channel,
@@ -138,6 +148,10 @@ impl Worker {
         }
         Self {
             rules: websocket::rules(config),
+            unknown_rules: websocket::unknown_rules(websocket::rules(config)),
+            verifier: shared.verifier.clone(),
+            revocations: Revocations::new(auth::USERS_MAX),
+            policy: Policy::of(config),
             head_limits: http::limits(config),
             heartbeat: websocket::heartbeat(config),
             everyone,
@@ -316,6 +330,9 @@ impl Logic for Worker {
                 self.deliver(io, &channel, offset, &publication);
             }
             Message::Task { slot, task } => self.run(io, slot, |conn| task.run(conn)),
+            Message::Keys(set) => {
+                self.verifier = self.verifier.take().map(|verifier| verifier.with_keys(set));
+            }
             Message::Drain { grace } => self.drain(io, grace),
             Message::Report { to } => {
                 // Whoever asked may have gone away; then nobody needs the answer.

@@ -113,7 +113,7 @@ impl Worker {
         let now = io.now();
         let heartbeat = self.heartbeat;
         let Some(conn) = io.conn(slot) else { return };
-        let repeat = conn.session.as_ref().and_then(|session| session.next_repeat());
+        let repeat = conn.session.as_ref().and_then(|session| session.next_due());
         let heard = conn.heard;
         let beat = match &conn.phase {
             Phase::Stream(stream) => Some(stream.comment_at),
@@ -206,16 +206,7 @@ impl Port for Reach<'_> {
     }
 
     fn set_user(&mut self, user: &str) -> Outcome {
-        let Some(conn) = self.io.conn(self.slot).filter(|conn| conn.is_open()) else {
-            return Err(Error::Closed);
-        };
-        let before = conn.session().user.replace(user.into());
-        if let Some(before) = before.filter(|before| **before != *user) {
-            let channel = self.worker.shared.names.user(&before);
-            self.worker.leave(self.io, self.slot, channel.name());
-        }
-        let channel = self.worker.shared.names.user(user);
-        self.worker.join(self.io, self.slot, &channel, None, None)
+        self.worker.set_user(self.io, self.slot, user)
     }
 
     fn set_info(&mut self, info: Arc<[u8]>) -> Outcome {

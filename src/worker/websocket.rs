@@ -2,10 +2,11 @@
 //! Never parses a frame itself; `highper_wire::ws` does.
 
 use highper_shards::{Moment, SlotId};
-use highper_wire::dialect::Dialect;
+use highper_wire::dialect::{Dialect, native};
 use highper_wire::ws::{self, Decoder, Event, Input, Kind, Role, Rules};
 
 use super::close::Cause;
+use super::identity::INVALID_TOKEN;
 use super::{ShardIo, Worker};
 use crate::config::Config;
 use crate::conn::Phase;
@@ -21,6 +22,17 @@ pub(super) fn rules(config: &Config) -> Rules {
         empty_continuations_max: config.websocket_max_empty_fragments,
         validate_utf8: config.websocket_validate_utf8,
         ..Rules::new(Role::Server)
+    }
+}
+
+/// What a peer may send before it has said who it is: one token.
+pub(super) fn unknown_rules(rules: Rules) -> Rules {
+    let most = native::TOKEN_LEN_MAX + 1024;
+    Rules {
+        frame_bytes_max: rules.frame_bytes_max.min(most as u64),
+        message_bytes_max: rules.message_bytes_max.min(most),
+        fragments_max: rules.fragments_max.min(16),
+        ..rules
     }
 }
 
@@ -54,16 +66,17 @@ impl Worker {
     ) {
         let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) else { return };
         let (dialect, inflate) = (websocket.dialect, websocket.window_bits != 0);
+        let mut is_unknown = websocket.is_unknown;
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut input = Input::new(bytes);
         let failed = loop {
-            match decoder.next(&self.rules, inflate, &mut scratch, &mut input) {
+            let rules = if is_unknown { &self.unknown_rules } else { &self.rules };
+            match decoder.next(rules, inflate, &mut scratch, &mut input) {
                 Ok(None) => break None,
                 Ok(Some(event)) => {
                     self.on_event(io, slot, dialect, event);
-                    if !io.conn(slot).is_some_and(|conn| conn.is_open()) {
-                        break None;
-                    }
+                    let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) else { break None };
+                    is_unknown = is_unknown && conn.websocket().is_some_and(|websocket| websocket.is_unknown);
                 }
                 Err(error) => break Some(error),
             }
@@ -84,6 +97,9 @@ impl Worker {
                 match (dialect, kind) {
                     (Dialect::Echo, kind) => self.write(io, slot, kind, payload),
                     (Dialect::Native, Kind::Text) => self.on_command(io, slot, payload),
+                    (Dialect::Native, Kind::Binary) if self.is_unknown(io, slot) => {
+                        self.end(io, slot, Cause::Asked(INVALID_TOKEN, "auth comes first".into()));
+                    }
                     (Dialect::Native, Kind::Binary) | (Dialect::Raw, _) => {
                         self.handle(io, slot, Message::new(payload, kind == Kind::Text));
                     }
@@ -152,11 +168,14 @@ impl Worker {
 
     /// The connection's deadline has passed: timers of the embedder, heartbeat, and when to look again.
     pub(super) fn on_heartbeat(&mut self, io: &mut ShardIo, slot: SlotId) {
+        if self.expire(io, slot) {
+            return;
+        }
         self.run_repeats(io, slot);
         let now = io.now();
         let Some(mut open) = io.open(slot) else { return };
         let heard = open.conn.heard;
-        let repeat = open.conn.session.as_ref().and_then(|session| session.next_repeat());
+        let repeat = open.conn.session.as_ref().and_then(|session| session.next_due());
         let Phase::Open(websocket) = &mut open.conn.phase else { return };
         websocket.glitches /= 2;
         websocket.pongs_lagging = 0;

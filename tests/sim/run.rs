@@ -313,6 +313,7 @@ fn shared(plan: &Plan) -> Arc<Shared> {
         pool: None,
         connections_max: None,
         page: String::new(),
+        verifier: None,
         cors: cors::Rules::of(&config),
         events_cors: cors::Rules::of_events(&config),
         is_local: true,

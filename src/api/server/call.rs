@@ -35,6 +35,9 @@ pub enum Call<'a> {
         code: u16,
         reason: Cow<'a, str>,
     },
+    /// Refuse a user's tokens that were made before this moment, seconds since 1970 (now if left out), and close the
+    /// connections that they opened.
+    Revoke { user: Cow<'a, str>, issued_before: Option<u64> },
     /// Who is in a channel.
     Presence { channel: Cow<'a, str> },
     /// How many are in a channel.
@@ -149,6 +152,7 @@ impl Call<'_> {
             | Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Disconnect { .. }
+            | Self::Revoke { .. }
             | Self::Presence { .. }
             | Self::PresenceStats { .. }
             | Self::History { .. }
@@ -214,6 +218,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     disconnect: Option<&'a RawValue>,
     #[serde(borrow)]
+    issued_before: Option<&'a RawValue>,
+    #[serde(borrow)]
     commands: Option<&'a RawValue>,
 }
 
@@ -232,6 +238,11 @@ fn call<'a>(method: &str, text: &'a str, path: &str, may_batch: bool) -> Result<
         "subscribe" => Call::Subscribe { user: at.user()?, channel: at.channel()?, client: at.client()? },
         "unsubscribe" => Call::Unsubscribe { user: at.user()?, channel: at.channel()?, client: at.client()? },
         "disconnect" => at.disconnect()?,
+        "revoke" => {
+            let wanted = "must be a whole number of seconds since 1970";
+            let issued_before = at.value("issued_before", fields.issued_before, wanted)?;
+            Call::Revoke { user: at.user()?, issued_before }
+        }
         "presence" => Call::Presence { channel: at.channel()? },
         "presence_stats" => Call::PresenceStats { channel: at.channel()? },
         "history" => at.history()?,

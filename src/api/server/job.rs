@@ -123,6 +123,7 @@ impl Layout {
             Call::Subscribe { .. } => Self::One("subscribe"),
             Call::Unsubscribe { .. } => Self::One("unsubscribe"),
             Call::Disconnect { .. } => Self::One("disconnect"),
+            Call::Revoke { .. } => Self::One("revoke"),
             Call::Presence { .. } => Self::One("presence"),
             Call::PresenceStats { .. } => Self::One("presence_stats"),
             Call::History { since: Some(since), .. } => Self::Since(since.epoch),

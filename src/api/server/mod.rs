@@ -8,11 +8,13 @@ pub mod job;
 mod json;
 pub mod refusal;
 pub mod reply;
+pub mod rights;
 
 pub use call::{Call, Publish, parse};
 pub use glob::matches;
 pub use job::{Job, Outcome};
 pub use refusal::Refusal;
+pub use rights::needs;
 
 use highper_wire::http1::Head;
 

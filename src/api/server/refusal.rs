@@ -46,6 +46,22 @@ impl Refusal {
         Self::new(401, 101, "unauthorized: X-API-Key or Authorization: apikey KEY (REALTIME_API_KEY)".into())
     }
 
+    /// A client showed a token that is not valid.
+    pub fn bad_token(problem: impl std::fmt::Display) -> Self {
+        Self::new(401, 101, format!("unauthorized: {problem}").into())
+    }
+
+    /// The client's token does not allow it.
+    pub fn denied(channel: &str, problem: impl std::fmt::Display) -> Self {
+        let named = if channel.is_empty() { String::new() } else { format!("{channel}: ") };
+        Self::new(403, 103, format!("permission denied: {named}{problem}").into())
+    }
+
+    /// The call is not for clients.
+    pub fn backends_only() -> Self {
+        Self::new(403, 103, "permission denied: this call needs the key of the API".into())
+    }
+
     /// Without a key the API answers only local programs, and those not through a browser or a proxy.
     pub fn no_key() -> Self {
         let message = "the API is closed: set REALTIME_API_KEY; without it only programs on this host may call, on a \

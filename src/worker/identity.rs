@@ -1,0 +1,267 @@
+//! Who a client is, on the shards: tokens that it shows and renews, their end, their revocation, and every question of
+//! permission. Never judges a token; `auth` does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use highper_shards::SlotId;
+use highper_wire::dialect::{Dialect, ErrorCode, native};
+use highper_wire::http1::{Head, Status};
+use highper_wire::ws::CloseCode;
+
+use super::close::Cause;
+use super::entry::Turned;
+use super::{ShardIo, Worker};
+use crate::api::cors::Rules;
+use crate::api::credentials;
+use crate::auth::{Action, Claims, Denied, Identity, TokenError, permit};
+use crate::conn::entry::Known;
+use crate::conn::{Expiry, Phase};
+use crate::handler::Error;
+
+/// Beyond the codes of RFC 6455, below 3500 a client may come back: the token has expired.
+const EXPIRED: CloseCode = CloseCode::new(3005);
+/// The token is not valid, or was revoked: the same client need not come back with it.
+pub(super) const INVALID_TOKEN: CloseCode = CloseCode::new(3500);
+/// The client never said who it is.
+const STALE: CloseCode = CloseCode::new(3502);
+
+impl Worker {
+    /// Who asks, by the token that a request shows; nobody if it shows none.
+    pub(super) fn identify(&mut self, head: &Head<'_>, rules: &Rules) -> Result<Known, Turned> {
+        if !self.shared.config.auth_enabled {
+            return Ok(Known::default());
+        }
+        let takes_cookie = rules.is_listed(head);
+        let Some(token) = credentials::token(head, &self.shared.config, takes_cookie) else {
+            return Ok(Known::default());
+        };
+        self.know(&token).map_err(|error| Turned::new(Status::Unauthorized, error.to_string()))
+    }
+
+    /// What a token says, if it is valid and not revoked.
+    fn verify(&mut self, token: &str) -> Result<Claims, TokenError> {
+        let unix_secs = (self.shared.unix_millis)() / 1000;
+        let verified = match &self.verifier {
+            Some(verifier) => verifier.verify(token, unix_secs),
+            None => Err(TokenError::Key),
+        };
+        let verified = verified.and_then(|claims| match self.revocations.is_revoked(&claims) {
+            true => Err(TokenError::Revoked),
+            false => Ok(claims),
+        });
+        verified.inspect_err(|_| self.counters.auth_failures += 1)
+    }
+
+    /// Who the token of a connection makes somebody.
+    fn know(&mut self, token: &str) -> Result<Known, TokenError> {
+        let claims = self.verify(token)?;
+        let channels = claims.channels.clone();
+        // The token of a channel opens no connection.
+        let identity = Identity::of(claims).ok_or(TokenError::Purpose);
+        let identity = identity.inspect_err(|_| self.counters.auth_failures += 1)?;
+        Ok(Known { identity: Some(Box::new(identity)), channels })
+    }
+
+    /// Whether the connection must say who it is before anything else.
+    pub(super) fn is_unknown(&self, io: &mut ShardIo, slot: SlotId) -> bool {
+        io.conn(slot).and_then(|conn| conn.websocket()).is_some_and(|websocket| websocket.is_unknown)
+    }
+
+    /// The client's command to say who it is.
+    pub(super) fn on_auth(&mut self, io: &mut ShardIo, slot: SlotId, token: &str, id: Option<&[u8]>) {
+        let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) else { return };
+        let (is_unknown, endpoint) = (websocket.is_unknown, websocket.endpoint);
+        if !self.shared.config.auth_enabled || !is_unknown {
+            let message =
+                if is_unknown { "authentication is off" } else { "the client is known; use refresh" };
+            return self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
+        }
+        match self.know(token) {
+            Ok(known) => {
+                self.tell_authenticated(io, slot, known.identity.as_deref(), id);
+                self.settle_in(io, slot, endpoint, known);
+            }
+            Err(error) => {
+                self.refuse_command(io, slot, ErrorCode::Unauthorized, &error.to_string(), id);
+                self.end(io, slot, Cause::Asked(INVALID_TOKEN, "invalid token".into()));
+            }
+        }
+    }
+
+    /// The client's command to go on with a newer token of the same user. What it joined it stays in.
+    pub(super) fn on_refresh(&mut self, io: &mut ShardIo, slot: SlotId, token: &str, id: Option<&[u8]>) {
+        let before = io.conn(slot).and_then(|conn| conn.identity()).map(|identity| identity.user.clone());
+        let Some(user) = before.filter(|_| self.shared.config.auth_enabled) else {
+            let message = "the client showed no token before";
+            return self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
+        };
+        match self.know(token) {
+            Ok(Known { identity: Some(identity), .. }) if identity.user == user => {
+                self.tell_authenticated(io, slot, Some(&identity), id);
+                self.take_identity(io, slot, identity);
+                self.schedule(io, slot);
+            }
+            Ok(_) => {
+                let message = "the token is of another user";
+                self.refuse_command(io, slot, ErrorCode::Unauthorized, message, id);
+            }
+            Err(error) => self.refuse_command(io, slot, ErrorCode::Unauthorized, &error.to_string(), id),
+        }
+    }
+
+    fn tell_authenticated(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        identity: Option<&Identity>,
+        id: Option<&[u8]>,
+    ) {
+        let unix_secs = (self.shared.unix_millis)() / 1000;
+        let user = identity.map_or("", |identity| &identity.user);
+        let expires_in = identity.and_then(|identity| identity.expires_at);
+        let expires_in = expires_in.map(|at| at.saturating_sub(unix_secs));
+        self.tell(io, slot, |out| native::authenticated(out, user, expires_in, id));
+    }
+
+    /// The connection is somebody's from now on, until the token ends.
+    pub(super) fn take_identity(&mut self, io: &mut ShardIo, slot: SlotId, identity: Box<Identity>) {
+        let unix_millis = (self.shared.unix_millis)();
+        let (now, leeway) = (io.now(), self.shared.config.jwt_leeway);
+        let Some(conn) = io.conn(slot) else { return };
+        let session = conn.session();
+        session.expiry = identity.expires_at.map(|at| {
+            let left = Duration::from_millis(at.saturating_mul(1000).saturating_sub(unix_millis));
+            Expiry::At(now + left.min(EXPIRY_MAX) + leeway)
+        });
+        if let Some(info) = &identity.info {
+            session.info = Some(Arc::from(info.as_bytes()));
+        }
+        session.identity = Some(identity);
+    }
+
+    /// An open connection is known now, or need not be: it joins what it must, and its handler is told.
+    pub(super) fn settle_in(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, known: Known) -> bool {
+        if let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) {
+            websocket.is_unknown = false;
+        }
+        let user = known.identity.as_ref().map(|identity| identity.user.clone());
+        // It may have been revoked while others were asked whether it may come in.
+        let is_revoked = known
+            .identity
+            .as_ref()
+            .is_some_and(|identity| self.revocations.is_revoked_since(&identity.user, identity.issued_at));
+        if is_revoked {
+            self.end(io, slot, Cause::Asked(INVALID_TOKEN, "the token was revoked".into()));
+            return false;
+        }
+        if let Some(identity) = known.identity {
+            self.take_identity(io, slot, identity);
+        }
+        let everyone = self.everyone.clone();
+        let joined = self.join(io, slot, &everyone, None, None).and_then(|()| match user {
+            Some(user) if !user.is_empty() => self.set_user(io, slot, &user),
+            Some(_) | None => Ok(()),
+        });
+        if joined.is_err() {
+            // Its outbox is full before it is open, or a lane of the mesh: the client comes back.
+            self.end(io, slot, Cause::Slow);
+            return false;
+        }
+        self.opened(io, slot, endpoint);
+        for name in &known.channels {
+            self.put_into(io, slot, name);
+        }
+        self.schedule(io, slot);
+        io.conn(slot).is_some_and(|conn| conn.is_open())
+    }
+
+    /// A channel that the token puts the connection into.
+    fn put_into(&mut self, io: &mut ShardIo, slot: SlotId, name: &str) {
+        if self.may(io, slot, Action::Subscribe, name, None).is_err() {
+            return;
+        }
+        let channel = self.channel(name);
+        if let Err(error) = self.join(io, slot, &channel, None, None) {
+            tracing::debug!(conn = %slot, %error, "a channel of the token was not joined");
+        }
+    }
+
+    /// Says who it is: from now on it gets what is sent to the user.
+    pub(super) fn set_user(&mut self, io: &mut ShardIo, slot: SlotId, user: &str) -> Result<(), Error> {
+        let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) else { return Err(Error::Closed) };
+        let before = conn.session().user.replace(user.into());
+        if let Some(before) = before.filter(|before| **before != *user) {
+            let channel = self.shared.names.user(&before);
+            self.leave(io, slot, channel.name());
+        }
+        let channel = self.shared.names.user(user);
+        self.join(io, slot, &channel, None, None)
+    }
+
+    /// Whether a connection may do something in a channel. Every form of a command comes through here.
+    pub(super) fn may(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        action: Action,
+        channel: &str,
+        ticket: Option<&Claims>,
+    ) -> Result<(), Denied> {
+        let who = io.conn(slot).and_then(|conn| conn.identity());
+        self.may_identity(who, action, channel, ticket)
+    }
+
+    /// The same for somebody who has no connection that lasts.
+    pub(super) fn may_identity(
+        &self,
+        who: Option<&Identity>,
+        action: Action,
+        channel: &str,
+        ticket: Option<&Claims>,
+    ) -> Result<(), Denied> {
+        let rules = self.shared.config.namespaces.rules(channel);
+        permit(who, action, channel, ticket, rules, &self.policy)
+    }
+
+    /// The token of one channel, shown with a join.
+    pub(super) fn ticket(&mut self, token: Option<&str>) -> Result<Option<Claims>, TokenError> {
+        match token.filter(|_| self.shared.config.auth_enabled) {
+            Some(token) => self.verify(token).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the connection ends because of who it is: its token has expired, or it never showed one. To be asked
+    /// when its deadline has passed.
+    pub(super) fn expire(&mut self, io: &mut ShardIo, slot: SlotId) -> bool {
+        let (now, timeout) = (io.now(), self.shared.config.auth_timeout);
+        let Some(conn) = io.conn(slot) else { return true };
+        let can_renew = match &conn.phase {
+            Phase::Open(websocket) => websocket.dialect == Dialect::Native,
+            Phase::Stream(_) => false,
+            Phase::Http(_) | Phase::Closing => return false,
+        };
+        let Some(session) = &mut conn.session else { return false };
+        match session.expiry {
+            Some(Expiry::At(at)) if now >= at && can_renew => {
+                session.expiry = Some(Expiry::Grace(now + timeout));
+                self.tell(io, slot, |out| native::expired(out, timeout.as_secs()));
+                false
+            }
+            Some(Expiry::Unknown(at)) if now >= at => {
+                self.counters.auth_failures += 1;
+                self.end(io, slot, Cause::Asked(STALE, "no token came in time".into()));
+                true
+            }
+            Some(Expiry::At(at) | Expiry::Grace(at)) if now >= at => {
+                self.end(io, slot, Cause::Asked(EXPIRED, "the token has expired".into()));
+                true
+            }
+            Some(Expiry::Unknown(_) | Expiry::At(_) | Expiry::Grace(_)) | None => false,
+        }
+    }
+}
+
+/// Tokens that live longer are looked at again then.
+const EXPIRY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
