@@ -14,7 +14,9 @@ use highper_shards::{Limits, clock};
 
 use crate::api::{Routes, cors};
 use crate::auth::{Fetcher, KeySet, Verifier};
-use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
+use crate::config::{
+    AuthDriver, Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards,
+};
 use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Outcome, Transport};
 use crate::message::{Message, Names};
@@ -111,7 +113,7 @@ impl Server {
             pool,
             connections_max: connections_max(&config, usize::from(shards)),
             page: page::html(config.websocket_path.as_str(), sse_path),
-            verifier: config.auth_enabled.then(|| Verifier::new(&config)).transpose()?,
+            verifier: verifier(&config)?,
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
             is_local: is_local(listener.address()),
@@ -144,6 +146,14 @@ impl Server {
 }
 
 /// The embedder's endpoints, and those that the configuration asks for.
+/// What judges the tokens of clients, if they must show any.
+fn verifier(config: &Config) -> Result<Option<Verifier>, ServeError> {
+    match (config.auth_enabled, config.auth_driver) {
+        (true, AuthDriver::Jwt) => Ok(Some(Verifier::new(config)?)),
+        (false, AuthDriver::Jwt) => Ok(None),
+    }
+}
+
 /// Starts to fetch the keys of tokens, where they are published; every shard gets each new set.
 fn fetch_keys(config: &Config, mailboxes: Arc<[Mailbox<Message>]>) -> Result<Option<Fetcher>, ServeError> {
     if !config.auth_enabled || config.jwt_jwks.is_none() {

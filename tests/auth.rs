@@ -5,12 +5,12 @@
 mod api;
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/issuer.rs"]
+mod issuer;
 #[path = "common/server.rs"]
 mod server;
 #[path = "common/stream.rs"]
 mod stream;
-#[path = "common/tokens.rs"]
-mod tokens;
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use api::Api;
 use client::{Client, Received};
 use highper_realtime::config::{Anonymous, Bounds, Config, DriverKind, OriginPattern, Token, Value as _};
 use highper_shards::clock::unix_millis;
+use issuer::{token, with_auth};
 use serde_json::{Value, json};
 use server::{TestServer, each_driver, each_driver_at_once};
 use stream::Stream;
-use tokens::{token, with_auth};
 
 fn server(driver: DriverKind, change: impl FnOnce(&mut Config)) -> TestServer {
     TestServer::start(driver, |config| {

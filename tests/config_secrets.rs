@@ -197,6 +197,84 @@ fn authentication_that_a_release_does_not_have_is_refused_rather_than_left_out()
 }
 
 #[test]
+fn j12_a_secret_is_as_long_as_the_hash_of_its_algorithm() {
+    let long = format!("{STRONG}{STRONG}");
+    for (algorithm, bytes_min) in [("HS256", 32), ("HS384", 48), ("HS512", 64)] {
+        let load = |secret: &str| {
+            load(&[
+                ("REALTIME_AUTH_ENABLED", "true"),
+                ("REALTIME_JWT_ALGORITHM", algorithm),
+                ("REALTIME_JWT_SECRET", secret),
+            ])
+        };
+        assert!(load(&long[..bytes_min]).is_ok(), "{algorithm}");
+        let told = load(&long[..bytes_min - 1]).unwrap_err().to_string();
+        let expected = format!("(hidden) (environment): expected at least {bytes_min} bytes");
+        assert!(told.contains("REALTIME_JWT_SECRET=") && told.contains(&expected), "{told}");
+    }
+}
+
+#[test]
+fn j2_a_key_in_pem_is_no_secret_and_a_secret_no_public_key_not_even_in_tests() {
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----";
+    for env in ["production", "testing", "local"] {
+        for (algorithm, secret, expected) in [
+            ("HS256", pem, "expected a secret, not a key in PEM, which HS256 would take for one"),
+            ("HS512", pem, "expected a secret, not a key in PEM, which HS512 would take for one"),
+            ("EdDSA", STRONG, "expected a public key in PEM for EdDSA"),
+            ("RS256", STRONG, "expected a public key in PEM for RS256"),
+        ] {
+            let variables = [
+                ("APP_ENV", env),
+                ("REALTIME_AUTH_ENABLED", "true"),
+                ("REALTIME_JWT_ALGORITHM", algorithm),
+                ("REALTIME_JWT_SECRET", secret),
+            ];
+            let told = load(&variables).unwrap_err().to_string();
+            assert!(told.starts_with("REALTIME_JWT_SECRET=(hidden) (environment): "), "{told}");
+            assert!(told.ends_with(expected), "{told}");
+        }
+    }
+}
+
+#[test]
+fn j7_published_keys_need_no_secret_but_https_and_a_word_on_issuer_and_audience() {
+    let warnings = |variables: &[(&'static str, &'static str)]| {
+        let variables =
+            [&[("REALTIME_AUTH_ENABLED", "true"), ("REALTIME_JWT_ALGORITHM", "RS256")], variables];
+        let loaded = load(&variables.concat());
+        loaded.map(|loaded| loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let source = ("REALTIME_JWT_JWKS", "https://id.example/keys");
+    let (issuer, audience) =
+        (("REALTIME_JWT_ISSUERS", "https://id.example"), ("REALTIME_JWT_AUDIENCES", "realtime"));
+    assert_eq!(warnings(&[source, issuer, audience]).unwrap(), [""; 0]);
+    let told = warnings(&[source, audience]).unwrap();
+    assert!(told.len() == 1 && told[0].contains("REALTIME_JWT_ISSUERS names nobody"), "{told:?}");
+    let told = warnings(&[source, issuer]).unwrap();
+    assert!(told.len() == 1 && told[0].contains("REALTIME_JWT_AUDIENCES is empty"), "{told:?}");
+    let told = warnings(&[source, issuer, audience, ("REALTIME_JWT_SECRET", STRONG)]).unwrap();
+    assert!(told.len() == 1 && told[0].starts_with("REALTIME_JWT_SECRET=(hidden)"), "{told:?}");
+    for (text, fits) in [
+        ("/etc/keys.json", true),
+        ("keys.json", true),
+        ("http://127.0.0.1:9/keys", true),
+        ("http://[::1]/keys", true),
+        ("http://localhost/keys", true),
+        ("http://id.example/keys", false),
+        ("http://127.0.0.1.id.example/keys", false),
+        ("http://localhost@id.example/keys", false),
+        ("ftp://id.example/keys", false),
+        ("https://", false),
+    ] {
+        let loaded = warnings(&[("REALTIME_JWT_JWKS", text), issuer, audience]);
+        assert_eq!(loaded.is_ok(), fits, "{text}: {loaded:?}");
+    }
+    let testing = [("REALTIME_JWT_JWKS", "http://id.example/keys"), issuer, audience, ("APP_ENV", "testing")];
+    assert_eq!(warnings(&testing).unwrap().len(), 1, "taken, with a word");
+}
+
+#[test]
 fn unsigned_tokens_are_refused_unless_testing_or_local() {
     let unsigned = ("REALTIME_JWT_VERIFY_SIGNATURE", "false");
     for env in ["production", "prod", "staging"] {

@@ -100,7 +100,7 @@ impl Claims {
     /// No JSON object, a claim twice, or one that is not as the table above has it.
     pub fn parse(payload: &[u8]) -> Result<Self, BadClaims> {
         let raw: RawClaims<'_> =
-            serde_json::from_slice(payload).map_err(|_| BadClaims("a JSON object with each claim once"))?;
+            super::object(payload).ok_or(BadClaims("a JSON object with each claim once"))?;
         Ok(Self {
             user: raw.sub.map_or(Ok(Box::default()), user)?,
             expires_at: raw.exp.map(|raw| time(raw, EXP)).transpose()?,
@@ -113,7 +113,7 @@ impl Claims {
             channel: raw.channel.map(one_channel).transpose()?,
             permissions: raw.permissions.map(permissions).transpose()?,
             info: raw.info.map(|raw| without_controls(raw.get())),
-            limits: raw.limits.map_or(Ok(Limits::default()), |raw| json(raw, LIMITS))?,
+            limits: raw.limits.map_or(Ok(Limits::default()), limits)?,
         })
     }
 }
@@ -275,7 +275,11 @@ fn one_channel(raw: &RawValue) -> Result<Box<str>, BadClaims> {
 }
 
 fn permissions(raw: &RawValue) -> Result<Permissions, BadClaims> {
-    json(raw, PERMISSIONS).and_then(|lists| Permissions::of(lists).ok_or(BadClaims(PERMISSIONS)))
+    super::object(raw.get().as_bytes()).and_then(Permissions::of).ok_or(BadClaims(PERMISSIONS))
+}
+
+fn limits(raw: &RawValue) -> Result<Limits, BadClaims> {
+    super::object(raw.get().as_bytes()).ok_or(BadClaims(LIMITS))
 }
 
 /// JSON in one line: outside of strings control characters are white space, inside they are escaped (RFC 8259 §7).

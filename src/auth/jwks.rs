@@ -60,21 +60,23 @@ impl KeySet {
         if json.len() > SET_BYTES_MAX {
             return Err(BadKeySet::TooLong);
         }
-        let set: RawSet<'_> = serde_json::from_slice(json).map_err(|_| BadKeySet::Syntax)?;
+        let set: RawSet<'_> = super::object(json).ok_or(BadKeySet::Syntax)?;
         if set.keys.len() > KEYS_MAX {
             return Err(BadKeySet::TooMany);
         }
         let source: Arc<str> = source.into();
         let raw: Vec<RawKey> =
-            set.keys.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+            set.keys.iter().filter_map(|raw| super::object(raw.get().as_bytes())).collect();
         let only_secrets = raw.len() == set.keys.len() && raw.iter().all(|key| key.kty == "oct");
-        let usable = raw.into_iter().filter(|key| only_secrets || key.kty != "oct").filter_map(|raw| {
-            let key = raw.key(algorithm).ok()?;
-            Some((raw.id(&source, algorithm)?, key))
-        });
-        let usable: Vec<(KeyId, Key)> = usable.collect();
-        let is_alone = |id: &KeyId| usable.iter().filter(|(other, _)| other == id).count() == 1;
-        let keys: Box<[_]> = usable.iter().filter(|(id, _)| is_alone(id)).cloned().collect();
+        let meant: Vec<(KeyId, &RawKey)> = raw
+            .iter()
+            .filter(|key| key.is_for(algorithm) && (only_secrets || key.kty != "oct"))
+            .filter_map(|key| Some((key.id(&source, algorithm)?, key)))
+            .collect();
+        let is_alone = |id: &KeyId| meant.iter().filter(|(other, _)| other == id).count() == 1;
+        let alone = meant.iter().filter(|(id, _)| is_alone(id));
+        let keys: Box<[_]> =
+            alone.filter_map(|(id, raw)| Some((id.clone(), raw.key(algorithm).ok()?))).collect();
         let unusable = set.keys.len() - keys.len();
         if keys.is_empty() { Err(BadKeySet::NoKey(algorithm)) } else { Ok(Self { keys, unusable }) }
     }
@@ -142,51 +144,50 @@ struct RawKey {
 }
 
 impl RawKey {
+    /// Whether somebody meant it to check tokens of the algorithm, however good it is.
+    fn is_for(&self, algorithm: JwtAlgorithm) -> bool {
+        let kind = match family(algorithm) {
+            AlgorithmFamily::Hmac => "oct",
+            AlgorithmFamily::Rsa => "RSA",
+            AlgorithmFamily::Ec => "EC",
+            AlgorithmFamily::Ed => "OKP",
+        };
+        self.kty == kind
+            && self.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+            && self.alg.as_deref().is_none_or(|alg| alg == algorithm.as_str())
+    }
+
     fn key(&self, algorithm: JwtAlgorithm) -> Result<Key, BadKey> {
-        if self.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
-            return Err("a key for signatures");
-        }
-        if self.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
-            return Err("a key that verifies");
-        }
-        if self.alg.as_deref().is_some_and(|alg| alg != algorithm.as_str()) {
-            return Err("a key for the algorithm");
-        }
         if self.d.is_some() {
             return Err("a key without its private half");
         }
-        let key = match (family(algorithm), self.kty.as_str()) {
-            (AlgorithmFamily::Hmac, "oct") => {
-                let secret = decode(self.k.as_deref())?;
-                Ok(DecodingKey::from_secret(&secret))
-            }
-            (AlgorithmFamily::Rsa, "RSA") => {
+        let key = match family(algorithm) {
+            AlgorithmFamily::Hmac => DecodingKey::from_secret(&decode(self.k.as_deref())?),
+            AlgorithmFamily::Rsa => {
                 let (n, e) = (decode(self.n.as_deref())?, decode(self.e.as_deref())?);
-                Ok(DecodingKey::from_rsa_raw_components(&n, &e))
+                DecodingKey::from_rsa_raw_components(&n, &e)
             }
-            (AlgorithmFamily::Ec, "EC") => {
+            AlgorithmFamily::Ec => {
                 let is_384 = algorithm == JwtAlgorithm::Es384;
                 let (crv, len) = if is_384 { ("P-384", 48) } else { ("P-256", 32) };
                 self.on_curve(crv)?;
                 let point = [vec![4], part(self.x.as_deref(), len)?, part(self.y.as_deref(), len)?].concat();
-                Ok(DecodingKey::from_ec_der(&point))
+                DecodingKey::from_ec_der(&point)
             }
-            (AlgorithmFamily::Ed, "OKP") => {
+            AlgorithmFamily::Ed => {
                 self.on_curve("Ed25519")?;
-                Ok(DecodingKey::from_ed_der(&decode(self.x.as_deref())?))
-            }
-            (AlgorithmFamily::Hmac | AlgorithmFamily::Rsa | AlgorithmFamily::Ec | AlgorithmFamily::Ed, _) => {
-                Err("a key of the kind that the algorithm needs")
+                DecodingKey::from_ed_der(&decode(self.x.as_deref())?)
             }
         };
-        Key::new(algorithm, key?)
+        Key::new(algorithm, key)
     }
 
     /// Under what it is found; `None` if its name is longer than a token may write it.
-    fn id(self, source: &Arc<str>, algorithm: JwtAlgorithm) -> Option<KeyId> {
-        let kid = self.kid.map(String::into_boxed_str);
+    fn id(&self, source: &Arc<str>, algorithm: JwtAlgorithm) -> Option<KeyId> {
+        let kid: Option<Box<str>> = self.kid.as_deref().map(Box::from);
         // Entra's common endpoint writes a template where an issuer would stand; then it is for every issuer.
-        let issuer = self.issuer.filter(|issuer| !issuer.contains('{')).map(String::into_boxed_str);
+        let issuer = self.issuer.as_deref().filter(|issuer| !issuer.contains('{')).map(Box::from);
         let fits = kid.as_ref().is_none_or(|kid| kid.len() <= KID_LEN_MAX);
         fits.then(|| KeyId { issuer, source: Arc::clone(source), kid, algorithm })
     }

@@ -22,6 +22,8 @@ pub use verifier::{TOKEN_BYTES_MAX, TokenError, Verifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use serde::Deserialize;
+
 use crate::config::JwtAlgorithm;
 
 /// Why tokens cannot be checked or made as configured.
@@ -58,4 +60,10 @@ pub enum AuthError {
 /// base64url without padding (RFC 7515 §2), and nothing else: no padding, no white space, no bits left over.
 fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
+}
+
+/// A struct from a JSON object. The library would take a list too, and read it by position.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().first() == Some(&b'{');
+    if is_object { serde_json::from_slice(json).ok() } else { None }
 }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod target;
+mod tokens;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -63,6 +64,10 @@ enum Command {
     },
     #[command(flatten)]
     Call(calls::Call),
+    /// Print a token for a user, signed with REALTIME_JWT_SECRET.
+    Token(tokens::Token),
+    /// Print a .env with fresh secrets: realtime genconfig > .env
+    Genconfig,
     /// Print the version.
     Version,
 }
@@ -141,6 +146,8 @@ where
         Some(Command::Config { what: Printed::Readme }) => say(&print::readme_block()),
         Some(Command::Healthcheck { url, given: more }) => ask(&given.and(more), url.as_deref()),
         Some(Command::Call(call)) => calls::call(&given, call),
+        Some(Command::Token(token)) => tokens::token(&given, token),
+        Some(Command::Genconfig) => tokens::genconfig(),
         Some(Command::Version) => say(concat!("realtime ", env!("CARGO_PKG_VERSION"), "\n")),
     })
 }

@@ -114,6 +114,20 @@ fn unsafe_stands_where_it_may_and_argues() {
 }
 
 #[test]
+fn j13_no_secret_is_compared_by_its_bytes() {
+    for text in [
+        "fn a() -> bool { key.expose() == shown }",
+        "fn a() -> bool { shown != key.expose().as_bytes() }",
+        "fn a() -> bool { key.expose().eq(shown) }",
+    ] {
+        assert_eq!(found("src/api/x.rs", text), ["secret-compare:2"], "{text}");
+    }
+    let fine = "fn a() { key_is_right(key.expose(), shown) } // key.expose() == shown\nlet b = a == c;\n";
+    assert_eq!(found("src/api/x.rs", fine), NOTHING);
+    assert_eq!(found("tests/x.rs", "fn a() { assert!(key.expose() == shown) }"), NOTHING);
+}
+
+#[test]
 fn names_say_something_and_nothing_is_left_for_later() {
     assert_eq!(found("src/hub/utils.rs", ""), ["names:1"]);
     assert_eq!(found("src/hub/x.rs", "struct ConnManager;"), ["names:2"]);

@@ -5,6 +5,13 @@ use std::fmt;
 use super::{Bounds, Value};
 
 /// A secret. `Debug`, `Display`, errors and printed configuration show `(hidden)` in its place.
+///
+/// It cannot be compared: `==` tells by its time how much of a guess is right.
+///
+/// ```compile_fail
+/// use highper_realtime::config::Secret;
+/// assert!(Secret::new("a") == Secret::new("a"));
+/// ```
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
