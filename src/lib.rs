@@ -28,6 +28,7 @@ pub mod conn;
 pub mod error;
 pub mod handler;
 pub mod hub;
+pub mod limits;
 pub mod logs;
 pub mod message;
 pub mod observe;

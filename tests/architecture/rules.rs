@@ -26,6 +26,7 @@ pub const FUNCTION_LINES_MAX: usize = 70;
 const RANKS: [(&str, u8); 18] = [
     ("config", 0),
     ("handler", 0),
+    ("limits", 0),
     ("observe", 0),
     ("page", 0),
     ("error", 1),
@@ -56,7 +57,7 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("dotenvy", &["src/config/source.rs"]),
     ("flate2", &["wire/src/ws/deflate.rs", "wire/tests/"]),
     ("form_urlencoded", &["src/worker/events.rs"]),
-    ("hashbrown", &["src/hub/table.rs"]),
+    ("hashbrown", &["src/hub/table.rs", "src/limits/admission.rs"]),
     ("hdrhistogram", &["bench/src/"]),
     ("highper_realtime", &["src/main.rs", "tests/", "examples/"]),
     ("highper_shards", &["shards/tests/", "src/", "bench/src/", "tests/"]),
