@@ -25,6 +25,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod control;
 pub mod error;
 pub mod handler;
 pub mod hub;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::api::API;
 use crate::config::Config;
+use crate::control::Watch;
 use crate::error::ServeError;
 use crate::handler::{Error, Outcome, Transport};
 use crate::message::{Channel, Message, Names, Publication};
@@ -23,11 +24,17 @@ pub struct Running {
     runtime: Runtime<Message>,
     address: Address,
     shared: Arc<Shared>,
+    _watch: Watch,
 }
 
 impl Running {
-    pub(crate) fn new(runtime: Runtime<Message>, address: Address, shared: Arc<Shared>) -> Self {
-        Self { runtime, address, shared }
+    pub(crate) fn new(
+        runtime: Runtime<Message>,
+        address: Address,
+        shared: Arc<Shared>,
+        watch: Watch,
+    ) -> Self {
+        Self { runtime, address, shared, _watch: watch }
     }
 
     /// Where it listens, with the port that was chosen.

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use highper_shards::affinity::{self, CpuList, Pinning};
 use highper_shards::driver::Options;
+use highper_shards::mesh::Mailbox;
 use highper_shards::runtime::{self, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
 use highper_shards::{Limits, clock};
 
 use crate::api::{Routes, cors};
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
+use crate::control::{self, Marks, Watch};
 use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Message, Outcome, Transport};
-use crate::message::Names;
+use crate::message::{Message as Wake, Names};
 use crate::observe::counters::Board;
 use crate::page;
 use crate::pool::Pool;
@@ -121,9 +123,11 @@ impl Server {
         let address = listener.address().clone();
         let for_shards = Arc::clone(&shared);
         let runtime = runtime::start(&settings, &[listener], move |seat| {
-            Worker::new(Arc::clone(&for_shards), seat.shard)
+            Worker::new(Arc::clone(&for_shards), seat.shard).with_room(seat.connections_max)
         })?;
-        Ok(Running::new(runtime, address, shared))
+        let watch = watch(&shared, Arc::clone(runtime.mailboxes()))
+            .map_err(|source| ServeError::System { what: "start the control thread", source })?;
+        Ok(Running::new(runtime, address, shared, watch))
     }
 
     /// Starts the server, prints where it listens, and serves until SIGTERM, SIGINT or SIGQUIT.
@@ -137,6 +141,16 @@ impl Server {
         running.log_summary();
         running.serve(&signals)
     }
+}
+
+/// Watches memory and turns, and wakes the shards when the level changes.
+fn watch(shared: &Shared, mailboxes: Arc<[Mailbox<Wake>]>) -> std::io::Result<Watch> {
+    let memory = control::memory_limit(shared.config.memory_limit.get());
+    let marks = Marks { memory, turn: shared.config.overload_turn };
+    Watch::start(shared.board.clone(), marks, move || {
+        // A shard whose mailbox is full does not sleep, and looks at the board by itself.
+        mailboxes.iter().for_each(|mailbox| drop(mailbox.post(Wake::Overload)));
+    })
 }
 
 /// The embedder's endpoints, and those that the configuration asks for.

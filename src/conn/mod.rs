@@ -18,6 +18,7 @@ use crate::api::Resource;
 use crate::api::cors::Cors;
 use crate::api::server::{Job, Refusal};
 use crate::handler::Repeat;
+use crate::limits::{Holder, Meter};
 pub use channels::Channels;
 
 /// The state of a connection.
@@ -175,6 +176,10 @@ pub struct Session {
     pub data: Option<Box<dyn Any>>,
     /// The embedder's timers.
     pub repeats: Vec<Repeating>,
+    /// What it has sent lately, where that is limited.
+    pub meter: Meter,
+    /// Where it is counted.
+    pub holder: Holder,
 }
 
 /// A timer of an embedder.

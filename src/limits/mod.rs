@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod holder;
+pub mod memory;
 pub mod meter;
 pub mod overload;
 pub mod rate;
