@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::api::API;
 use crate::auth::Fetcher;
 use crate::config::Config;
+use crate::control::Watch;
 use crate::error::ServeError;
 use crate::handler::{Error, Outcome, Transport};
 use crate::message::{Channel, Message, Names, Publication};
@@ -25,6 +26,7 @@ pub struct Running {
     address: Address,
     shared: Arc<Shared>,
     _keys: Option<Fetcher>,
+    _watch: Watch,
 }
 
 impl Running {
@@ -33,8 +35,9 @@ impl Running {
         address: Address,
         shared: Arc<Shared>,
         keys: Option<Fetcher>,
+        watch: Watch,
     ) -> Self {
-        Self { runtime, address, shared, _keys: keys }
+        Self { runtime, address, shared, _keys: keys, _watch: watch }
     }
 
     /// Where it listens, with the port that was chosen.

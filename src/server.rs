@@ -17,6 +17,7 @@ use crate::auth::{Fetcher, KeySet, Verifier};
 use crate::config::{
     AuthDriver, Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards,
 };
+use crate::control::{self, Marks, Watch};
 use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Outcome, Transport};
 use crate::message::{Message, Names};
@@ -126,10 +127,12 @@ impl Server {
         let address = listener.address().clone();
         let for_shards = Arc::clone(&shared);
         let runtime = runtime::start(&settings, &[listener], move |seat| {
-            Worker::new(Arc::clone(&for_shards), seat.shard)
+            Worker::new(Arc::clone(&for_shards), seat.shard).with_room(seat.connections_max)
         })?;
         let keys = fetch_keys(&shared.config, Arc::clone(runtime.mailboxes()))?;
-        Ok(Running::new(runtime, address, shared, keys))
+        let watch = watch(&shared, Arc::clone(runtime.mailboxes()))
+            .map_err(|source| ServeError::System { what: "start the control thread", source })?;
+        Ok(Running::new(runtime, address, shared, keys, watch))
     }
 
     /// Starts the server, prints where it listens, and serves until SIGTERM, SIGINT or SIGQUIT.
@@ -145,7 +148,16 @@ impl Server {
     }
 }
 
-/// The embedder's endpoints, and those that the configuration asks for.
+/// Watches memory and turns, and wakes the shards when the level changes.
+fn watch(shared: &Shared, mailboxes: Arc<[Mailbox<Message>]>) -> std::io::Result<Watch> {
+    let memory = control::memory_limit(shared.config.memory_limit.get());
+    let marks = Marks { memory, turn: shared.config.overload_turn };
+    Watch::start(shared.board.clone(), marks, move || {
+        // A shard whose mailbox is full does not sleep, and looks at the board by itself.
+        mailboxes.iter().for_each(|mailbox| drop(mailbox.post(Message::Overload)));
+    })
+}
+
 /// What judges the tokens of clients, if they must show any.
 fn verifier(config: &Config) -> Result<Option<Verifier>, ServeError> {
     match (config.auth_enabled, config.auth_driver) {
@@ -171,6 +183,7 @@ fn fetch_keys(config: &Config, mailboxes: Arc<[Mailbox<Message>]>) -> Result<Opt
 /// How long a source of keys may take to answer.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The embedder's endpoints, and those that the configuration asks for.
 fn all_endpoints(config: &Config, mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, ServeError> {
     endpoints.retain(|endpoint| match endpoint.transport {
         Transport::WebSocket => config.websocket_enabled,

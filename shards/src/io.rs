@@ -2,9 +2,11 @@
 //! is carried out by the turn after the callback. Never makes a system call.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::clock::{Moment, Tick};
 use crate::driver::Socket;
+use crate::load::Load;
 use crate::logic::{Close, Limits};
 use crate::mesh::{Full, Lane, Mailbox, Mesh};
 use crate::slots::Slots;
@@ -23,6 +25,7 @@ pub struct Io<C, M> {
     pub(crate) connects: Vec<Connect>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    pub(crate) load: Load,
     /// When the logic wants the next turn at the latest.
     pub(crate) turn_by: Option<Moment>,
     pub(crate) stopping: bool,
@@ -206,6 +209,7 @@ impl<C, M> Io<C, M> {
             connects: Vec::new(),
             limits,
             counters: Counters::default(),
+            load: Load::default(),
             turn_by: None,
             stopping: false,
         }
@@ -239,6 +243,21 @@ impl<C, M> Io<C, M> {
     /// What this shard counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How long turns take on average, forgotten while the shard sleeps.
+    pub fn turn_time(&self) -> Duration {
+        self.load.turn_time()
+    }
+
+    /// Indexes of slots are below this.
+    pub fn span(&self) -> u32 {
+        self.slots.span()
+    }
+
+    /// Gives the memory of sent frames, kept for the next ones, back to the allocator.
+    pub fn drop_spare(&mut self) {
+        self.tx.drop_spare();
     }
 
     /// Bytes all outboxes of this shard owe; a frame shared by many counts once for each.

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod driver;
 pub mod error;
 pub mod io;
+mod load;
 pub mod logic;
 pub mod mesh;
 pub mod runtime;

@@ -71,6 +71,8 @@ pub struct Seat<M> {
     pub shard: ShardId,
     /// The CPU it is pinned to.
     pub cpu: Option<usize>,
+    /// Connections that fit the shard: its share of [`Capacity`].
+    pub connections_max: usize,
     /// Where outside threads post, for every shard in their order.
     pub mailboxes: Arc<[Mailbox<M>]>,
 }
@@ -251,13 +253,15 @@ impl Round<'_> {
         let wakers = wakers.map_err(|source| StartError::Kernel { what: "make an eventfd", source })?;
         let peers = Peers::new(wakers);
         let (capacity, stock) = self.capacity();
+        let connections_max = (capacity.connections / u64::from(self.settings.shards)) as usize;
         let (ended_sender, ended) = unbounded();
         let crew = self.spawn::<L, F>(logic, &peers, &stock, &ended_sender)?;
         let features = crew.reports()?;
         let meshes = mesh(self.settings.mesh_capacity, peers.wakers());
         let mailboxes: Arc<[_]> = meshes.iter().map(Mesh::mailbox).collect();
         for (shard, (line, mesh)) in (0..).map(ShardId).zip(crew.lines.iter().zip(meshes)) {
-            let seat = Seat { shard, cpu: self.cpus[shard.index()], mailboxes: Arc::clone(&mailboxes) };
+            let (cpu, mailboxes) = (self.cpus[shard.index()], Arc::clone(&mailboxes));
+            let seat = Seat { shard, cpu, connections_max, mailboxes };
             let listeners = self.listeners.iter().map(|listener| listener.socket(shard));
             let listeners = listeners
                 .collect::<io::Result<_>>()

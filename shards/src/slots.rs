@@ -33,6 +33,11 @@ impl<T> Slots<T> {
         self.used
     }
 
+    /// Indexes are below this.
+    pub fn span(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     /// Whether no entry is in use.
     pub fn is_empty(&self) -> bool {
         self.used == 0

@@ -110,7 +110,9 @@ impl<D: Driver, L: Logic> Shard<D, L> {
 
     /// Everything a turn does after it has waited.
     fn work(&mut self) {
-        self.io.now = self.driver.now();
+        let now = self.driver.now();
+        self.io.load.turn(self.io.now, now);
+        self.io.now = now;
         self.io.counters.turns += 1;
         self.io.turn_by = None;
         self.complete();
@@ -151,6 +153,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
             return Wait::Poll;
         }
         let now = self.driver.now();
+        self.io.load.rest(now);
         let timer = self.io.wheel.next().map(|next| next.begins_after(now));
         let retry =
             self.listeners.iter().filter_map(|listener| listener.retry_at).map(|at| at.since(now)).min();

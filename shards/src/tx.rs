@@ -99,6 +99,11 @@ impl Tx {
         self.queued
     }
 
+    /// Gives the recycled buffers back to the allocator.
+    pub fn drop_spare(&mut self) {
+        self.spare = Vec::new();
+    }
+
     /// Makes a frame from what `write` appends to a recycled buffer.
     pub fn frame(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
         let mut buffer = self.spare.pop().unwrap_or_default();

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::config::Config;
+use crate::limits::Level;
 use crate::observe::counters::Board;
 
 /// Whether the process lives: whoever can answer does.
@@ -12,9 +13,11 @@ pub fn live() -> String {
 
 /// Whether new connections are welcome: the status code and the body.
 pub fn ready(board: &Board) -> (u16, String) {
-    match board.draining() {
-        false => (200, json!({ "status": "ready" }).to_string()),
-        true => (503, json!({ "status": "draining" }).to_string()),
+    let is_shedding = board.overload_level() >= Level::Shed.number();
+    match (board.draining(), is_shedding) {
+        (false, false) => (200, json!({ "status": "ready" }).to_string()),
+        (false, true) => (503, json!({ "status": "overloaded" }).to_string()),
+        (true, _) => (503, json!({ "status": "draining" }).to_string()),
     }
 }
 
@@ -33,6 +36,7 @@ pub fn health(config: &Config, board: &Board, timestamp: u64, response_time_ms: 
         "environment": config.app_env.as_str(),
         "protocols": { "websocket": websocket },
         "shards": board.shards(),
+        "overload_level": board.overload_level(),
         "response_time_ms": response_time_ms,
     });
     (if draining { 503 } else { 200 }, body.to_string())

@@ -79,10 +79,10 @@ vars! {
     /// Threads for blocking work of embedding code.
     async_workers: u16 = "4", "REALTIME_ASYNC_WORKERS", range(0, 1024);
     /// Memory at which overload protection is complete; its levels start at 80, 90 and 95 %. Auto is what the control group or host has.
-    memory_limit: ByteCap = "auto", "REALTIME_MEMORY_LIMIT_MB" | "REALTIME_MAX_MEMORY_USAGE", mebibytes, range(16, 1 << 30), live, later;
+    memory_limit: ByteCap = "auto", "REALTIME_MEMORY_LIMIT_MB" | "REALTIME_MAX_MEMORY_USAGE", mebibytes, range(16, 1 << 30), live;
 
     /// Time of one turn of a shard at which overload protection is complete; its levels start at 80, 90 and 95 %.
-    overload_turn: Duration = "500", "REALTIME_OVERLOAD_TURN_MS", millis, range(10, 60_000), live, later;
+    overload_turn: Duration = "500", "REALTIME_OVERLOAD_TURN_MS", millis, range(10, 60_000), live;
 
     ["WebSocket"]
     /// Whether WebSocket is spoken; if not, its path is a 404.
@@ -344,23 +344,23 @@ vars! {
 
     ["Rate limits and proxies"]
     /// Whether the limits below count.
-    rate_limit_enabled: bool = "false", "REALTIME_RATE_LIMIT_ENABLED", live, later;
+    rate_limit_enabled: bool = "false", "REALTIME_RATE_LIMIT_ENABLED", live;
     /// Concurrent connections per address.
     rate_limit_connections: u32 = "10", "REALTIME_RATE_LIMIT_CONNECTIONS", range(1, 100_000_000), live, later;
     /// Messages a connection may send per minute.
-    rate_limit_messages_per_minute: u32 = "60", "REALTIME_RATE_LIMIT_MESSAGES_PER_MINUTE" | "REALTIME_RATE_LIMIT_MESSAGES", range(1, 100_000_000), live, later;
+    rate_limit_messages_per_minute: u32 = "60", "REALTIME_RATE_LIMIT_MESSAGES_PER_MINUTE" | "REALTIME_RATE_LIMIT_MESSAGES", range(1, 100_000_000), live;
     /// Messages a connection may send at once.
-    rate_limit_burst: u32 = "10", "REALTIME_RATE_LIMIT_BURST", range(1, 100_000_000), live, later;
+    rate_limit_burst: u32 = "10", "REALTIME_RATE_LIMIT_BURST", range(1, 100_000_000), live;
     /// Concurrent connections per user; 0 sets no limit.
     rate_limit_connections_per_user: u32 = "0", "REALTIME_RATE_LIMIT_CONNECTIONS_PER_USER", range(0, 100_000_000), live, later;
     /// New connections per second and shard; 0 sets no limit.
-    rate_limit_new_connections: u32 = "0", "REALTIME_RATE_LIMIT_NEW_CONNECTIONS", range(0, 10_000_000), live, later;
+    rate_limit_new_connections: u32 = "0", "REALTIME_RATE_LIMIT_NEW_CONNECTIONS", range(0, 10_000_000), live;
     /// Channels a connection may join per minute; 0 sets no limit.
-    rate_limit_joins_per_minute: u32 = "0", "REALTIME_RATE_LIMIT_JOINS_PER_MINUTE", range(0, 100_000_000), live, later;
+    rate_limit_joins_per_minute: u32 = "0", "REALTIME_RATE_LIMIT_JOINS_PER_MINUTE", range(0, 100_000_000), live;
     /// Bytes a connection may publish per minute; 0 sets no limit.
-    rate_limit_bytes_per_minute: ByteSize = "0", "REALTIME_RATE_LIMIT_BYTES_PER_MINUTE", bytes, range(0, 1 << 44), live, later;
+    rate_limit_bytes_per_minute: ByteSize = "0", "REALTIME_RATE_LIMIT_BYTES_PER_MINUTE", bytes, range(0, 1 << 44), live;
     /// Calls of the server API per second and shard; 0 sets no limit.
-    rate_limit_api_calls: u32 = "0", "REALTIME_RATE_LIMIT_API_CALLS", range(0, 10_000_000), live, later;
+    rate_limit_api_calls: u32 = "0", "REALTIME_RATE_LIMIT_API_CALLS", range(0, 10_000_000), live;
     /// Addresses and users whose connections each shard counts; beyond, those seen least lately are forgotten.
     rate_limit_table: u32 = "65536", "REALTIME_RATE_LIMIT_TABLE", range(64, 100_000_000), later;
     /// Whether the client's address is taken from the proxy's header fields.

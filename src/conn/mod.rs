@@ -20,6 +20,7 @@ use crate::api::cors::Cors;
 use crate::api::server::{Job, Refusal};
 use crate::auth::Identity;
 use crate::handler::Repeat;
+use crate::limits::{Holder, Meter};
 pub use channels::Channels;
 use entry::Entry;
 
@@ -197,6 +198,10 @@ pub struct Session {
     pub data: Option<Box<dyn Any>>,
     /// The embedder's timers.
     pub repeats: Vec<Repeating>,
+    /// What it has sent lately, where that is limited.
+    pub meter: Meter,
+    /// Where it is counted.
+    pub holder: Holder,
 }
 
 /// When a connection ends because of who it is.

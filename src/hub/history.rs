@@ -99,6 +99,19 @@ impl Shelf {
         self.bytes
     }
 
+    /// Drops at most `most` of the oldest publications of all until `bytes` hold what is left, and keeps no more than
+    /// that from now on; true if it is so. Else the budget is what is left until the next call.
+    pub fn limit(&mut self, channels: &mut impl Histories, bytes: usize, most: usize) -> bool {
+        self.lost.clear();
+        let mut steps = 0;
+        while self.bytes > bytes && steps < most {
+            self.drop_one(channels);
+            steps += 1;
+        }
+        self.budget_bytes = bytes.max(self.bytes);
+        self.bytes <= bytes
+    }
+
     /// Keeps a publication of the channel at index `to`, after dropping what is beyond the rules there, then the
     /// oldest publications of any channel until the budget fits. Returns the channels that lost something to the
     /// budget, each once.
@@ -138,17 +151,22 @@ impl Shelf {
     /// Drops the oldest publications of all until `need` bytes fit.
     fn make_room(&mut self, channels: &mut impl Histories, need: usize) {
         while self.bytes + need > self.budget_bytes {
-            let (listed, index) = self.order.pop_first().expect("bytes are kept by a listed history");
-            let history = channels.history(index).expect("a history is cleared before its channel goes");
-            let oldest = history.oldest().expect("a listed history holds something");
-            if oldest == listed {
-                self.shed += 1;
-                self.lost.push(index);
-                history.drop_oldest(self);
-                history.free_if_empty();
-            }
-            history.list(self, index);
+            self.drop_one(channels);
         }
+    }
+
+    /// Drops the oldest publication of all, or corrects the order.
+    fn drop_one(&mut self, channels: &mut impl Histories) {
+        let (listed, index) = self.order.pop_first().expect("bytes are kept by a listed history");
+        let history = channels.history(index).expect("a history is cleared before its channel goes");
+        let oldest = history.oldest().expect("a listed history holds something");
+        if oldest == listed {
+            self.shed += 1;
+            self.lost.push(index);
+            history.drop_oldest(self);
+            history.free_if_empty();
+        }
+        history.list(self, index);
     }
 }
 

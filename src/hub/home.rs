@@ -1,6 +1,8 @@
 //! Home side of a channel: offset, epoch, history, members, which shards are interested. One shard owns it; the
 //! others only send it messages. Never touches a socket, a connection or a clock.
 
+mod shed;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -126,11 +126,16 @@ impl Names {
 
     /// The hash of a name.
     pub fn hash(&self, name: &str) -> u64 {
+        self.hash_of(name)
+    }
+
+    /// The hash of anything that a client may choose, under the same key.
+    pub fn hash_of(&self, value: impl Hash) -> u64 {
         match &self.key {
-            Key::Secret(key) => key.hash_one(name),
+            Key::Secret(key) => key.hash_one(value),
             Key::Seed(seed) => {
                 let mut hasher = DefaultHasher::new();
-                (seed, name).hash(&mut hasher);
+                (seed, value).hash(&mut hasher);
                 hasher.finish()
             }
         }
@@ -138,8 +143,13 @@ impl Names {
 
     /// The shard that numbers the channel's publications.
     pub fn home(&self, channel: &Channel) -> ShardId {
+        self.home_of(channel.hash)
+    }
+
+    /// The home shard of whatever has this hash.
+    pub fn home_of(&self, hash: u64) -> ShardId {
         // The tables use the top and the low bits of the hash; homes are told apart by the middle.
-        ShardId(((channel.hash >> 24) as u32 % u32::from(self.shards)) as u16)
+        ShardId(((hash >> 24) as u32 % u32::from(self.shards)) as u16)
     }
 
     /// A channel whose name was checked and hashed already.

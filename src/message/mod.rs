@@ -9,6 +9,7 @@ use highper_shards::{ShardId, SlotId};
 
 use crate::auth::KeySet;
 use crate::handler::Task;
+use crate::limits::{Subject, Ticket};
 pub use channel::{Channel, ChannelKind, Names};
 
 /// A message to a shard.
@@ -118,6 +119,37 @@ pub enum Message {
         /// What.
         publication: Publication,
     },
+    /// To the home shard of a subject: count one connection more. Answered by [`Message::Admitted`].
+    Admit {
+        /// Whose connection.
+        subject: Subject,
+        /// How many it may have.
+        limit: u32,
+        /// Which connection.
+        slot: SlotId,
+        /// Which of its questions.
+        round: u32,
+    },
+    /// From the home shard: the connection is counted, or one too many.
+    Admitted {
+        /// Whose connection.
+        subject: Subject,
+        /// What the count is given back with; `None` if it is one too many.
+        ticket: Option<Ticket>,
+        /// Which connection.
+        slot: SlotId,
+        /// Which of its questions.
+        round: u32,
+    },
+    /// To the home shard of a subject: a connection that was counted is gone.
+    Vacate {
+        /// Whose connection.
+        subject: Subject,
+        /// What its count was given with.
+        ticket: Ticket,
+    },
+    /// To every shard, from the thread that watches: the level of overload has changed. The board says to what.
+    Overload,
     /// Run this on the connection, if it is still there.
     Task {
         /// Which connection.

@@ -2,7 +2,8 @@
 //! others read while it runs. Never aggregates on a data path.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Counters of one shard since it started. A row here is all a new counter needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,28 @@ pub struct Counters {
     pub panics: u64,
     /// Pongs not sent because the peer does not read.
     pub pongs_skipped: u64,
+    /// Messages dropped because their connection sent too many.
+    pub limited_messages: u64,
+    /// Pings and pongs dropped for the same reason.
+    pub limited_controls: u64,
+    /// Joins dropped because their connection joined too often.
+    pub limited_joins: u64,
+    /// Publications dropped because their connection published too many bytes.
+    pub limited_bytes: u64,
+    /// Connections closed because they went on after that.
+    pub limited_closed: u64,
+    /// WebSockets and streams refused because too many came within a second.
+    pub limited_opens: u64,
+    /// The same, because their address had as many as it may.
+    pub limited_addresses: u64,
+    /// The same, because their user had as many as it may.
+    pub limited_users: u64,
+    /// Calls of the server API refused because too many came within a second.
+    pub limited_calls: u64,
+    /// WebSockets and streams refused because the process is overloaded.
+    pub overload_refused: u64,
+    /// Connections closed because the process is overloaded and they read slowest.
+    pub overload_dropped: u64,
 }
 
 /// One shard's numbers at one moment.
@@ -70,7 +93,22 @@ pub struct Snapshot {
 
 /// A few numbers of every shard, each written by its shard alone and read by anybody.
 #[derive(Clone, Debug)]
-pub struct Board(Arc<[Face]>);
+pub struct Board(Arc<Faces>);
+
+#[derive(Debug)]
+struct Faces {
+    shards: Box<[Face]>,
+    /// How overloaded the process is, written by the thread that watches.
+    overload: Overload,
+}
+
+/// Two numbers from 0, calm, to 4; on a cache line that is written when they change.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Overload {
+    memory: AtomicU8,
+    turn: AtomicU8,
+}
 
 /// On a cache line of its own, so that writing never disturbs another shard.
 #[derive(Debug, Default)]
@@ -80,34 +118,61 @@ struct Face {
     /// Milliseconds on the monotonic clock when the shard last finished a turn.
     beat: AtomicU64,
     draining: AtomicU64,
+    /// Nanoseconds that a turn of the shard takes.
+    turn: AtomicU64,
 }
 
 impl Board {
     /// A board for this many shards.
     pub fn new(shards: usize) -> Self {
-        Self((0..shards).map(|_| Face::default()).collect())
+        let shards = (0..shards).map(|_| Face::default()).collect();
+        Self(Arc::new(Faces { shards, overload: Overload::default() }))
     }
 
     /// Written by the shard at the end of a turn.
-    pub fn write(&self, shard: usize, open: u64, beat_millis: u64, draining: bool) {
-        let face = &self.0[shard];
+    pub fn write(&self, shard: usize, open: u64, beat_millis: u64, draining: bool, turn_time: Duration) {
+        let face = &self.0.shards[shard];
         face.open.store(open, Ordering::Relaxed);
         face.beat.store(beat_millis, Ordering::Relaxed);
         face.draining.store(u64::from(draining), Ordering::Relaxed);
+        let nanos = u64::try_from(turn_time.as_nanos()).unwrap_or(u64::MAX);
+        face.turn.store(nanos, Ordering::Relaxed);
     }
 
     /// Shards on the board.
     pub fn shards(&self) -> usize {
-        self.0.len()
+        self.0.shards.len()
     }
 
     /// WebSocket connections of all shards.
     pub fn open(&self) -> u64 {
-        self.0.iter().map(|face| face.open.load(Ordering::Relaxed)).sum()
+        self.0.shards.iter().map(|face| face.open.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether a shard says goodbye to its connections.
     pub fn draining(&self) -> bool {
-        self.0.iter().any(|face| face.draining.load(Ordering::Relaxed) != 0)
+        self.0.shards.iter().any(|face| face.draining.load(Ordering::Relaxed) != 0)
+    }
+
+    /// The longest turn time of all shards.
+    pub fn turn_time(&self) -> Duration {
+        let nanos = self.0.shards.iter().map(|face| face.turn.load(Ordering::Relaxed)).max();
+        Duration::from_nanos(nanos.unwrap_or_default())
+    }
+
+    /// Says how overloaded the process is, in memory and in turns, each from 0 to 4.
+    pub fn set_overload(&self, memory: u8, turn: u8) {
+        self.0.overload.memory.store(memory, Ordering::Relaxed);
+        self.0.overload.turn.store(turn, Ordering::Relaxed);
+    }
+
+    /// How overloaded the process is in memory.
+    pub fn memory_level(&self) -> u8 {
+        self.0.overload.memory.load(Ordering::Relaxed)
+    }
+
+    /// How overloaded the process is: the gauge `overload_level`, 0 to 4.
+    pub fn overload_level(&self) -> u8 {
+        self.memory_level().max(self.0.overload.turn.load(Ordering::Relaxed))
     }
 }

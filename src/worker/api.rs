@@ -101,6 +101,11 @@ impl Worker {
                 server::parse(method, &body).and_then(|call| self.permit_call(&who, &call).map(|()| call))
             }
         };
+        let parsed = parsed.and_then(|call| match self.may_call(io, commands(&call)) {
+            true => Ok(call),
+            false => Err(Refusal::too_many()),
+        });
+        let Some(backlog) = backlog_of(io, slot) else { return };
         let content = match &parsed {
             Ok(call) => Job::new(call),
             Err(refusal) => Job::refused(refusal.clone()),
@@ -356,6 +361,10 @@ impl Worker {
                         )
                         .header("Content-Type", "application/json")
                         .header("Cache-Control", "no-store");
+                        let response = match status {
+                            429 | 503 => response.header("Retry-After", "1"),
+                            _ => response,
+                        };
                         waiting.cors.write(response).body(&self.body);
                     })
                 }
@@ -385,6 +394,11 @@ fn backlog_of(io: &mut ShardIo, slot: SlotId) -> Option<&mut Backlog> {
 
 fn receipt(Place { slot, job }: Place, part: u16) -> Box<Receipt> {
     Box::new(Receipt { slot, purpose: Purpose::Part { job, part } })
+}
+
+/// Commands that a request carries out.
+fn commands(call: &Call<'_>) -> usize {
+    if let Call::Batch(calls) | Call::Lines(calls) = call { calls.iter().map(commands).sum() } else { 1 }
 }
 
 fn order(client: &Option<Cow<'_, str>>, except: &[Cow<'_, str>], action: Action) -> Order {

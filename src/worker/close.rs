@@ -21,6 +21,10 @@ pub(super) enum Cause {
     Glitches,
     /// The client reads too slowly.
     Slow,
+    /// The client sent too much and went on when it was told so.
+    Limited,
+    /// The process has no room, and the client reads slowest.
+    Overload,
     /// The client was silent for too long.
     Silent,
     /// The embedder or the dialect closes it.
@@ -49,6 +53,8 @@ impl Cause {
             Self::Asked(code, reason) => (*code, reason.as_str()),
             Self::Glitches => (CloseCode::POLICY, "too much odd behaviour"),
             Self::Slow => (SLOW, "slow consumer"),
+            Self::Limited => (CloseCode::POLICY, "too many messages"),
+            Self::Overload => (CloseCode::TRY_LATER, "server is overloaded"),
             Self::Silent => (CloseCode::GOING_AWAY, "no answer to ping"),
             Self::Panic => (CloseCode::INTERNAL_ERROR, ""),
             Self::Restart => (CloseCode::RESTART, "server restarts"),
@@ -92,13 +98,14 @@ impl Worker {
                 }
             }
         }
+        self.give_back(io, slot);
         io.disarm(slot);
         io.close(slot, Close::AfterFlush);
     }
 
     fn say_goodbye(&mut self, io: &mut ShardIo, slot: SlotId, cause: &Cause) {
         let Some(mut open) = io.open(slot) else { return };
-        if matches!(cause, Cause::Slow) {
+        if matches!(cause, Cause::Slow | Cause::Overload) {
             open.out.drop_waiting();
         }
         if let Some((code, reason)) = cause.frame() {
@@ -109,8 +116,10 @@ impl Worker {
     fn count(&mut self, cause: &Cause) {
         match cause {
             Cause::Frame(_) | Cause::Glitches => self.counters.protocol_errors += 1,
+            Cause::Limited => self.counters.limited_closed += 1,
             Cause::Slow | Cause::Network(End::Stalled) => self.counters.slow += 1,
             Cause::Peer(..)
+            | Cause::Overload
             | Cause::Silent
             | Cause::Asked(..)
             | Cause::Panic

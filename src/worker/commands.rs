@@ -19,6 +19,7 @@ impl Worker {
     /// A text message of a client that speaks the native dialect.
     pub(super) fn on_command(&mut self, io: &mut ShardIo, slot: SlotId, text: &[u8]) {
         match native::parse(text) {
+            Ok(Request { id, command }) if !self.may_carry_out(io, slot, &command, id) => {}
             Ok(Request { id, command }) => self.carry_out(io, slot, command, id),
             Err(bad) => {
                 self.refuse_command(io, slot, bad.code, bad.message, bad.id);

@@ -142,6 +142,8 @@ pub(super) struct Encoder {
     deflater: ws::Deflater,
     gzip: Gzip,
     threshold: usize,
+    /// Nothing is compressed while the process is overloaded.
+    is_lean: bool,
     event_bytes_max: usize,
 }
 
@@ -153,8 +155,19 @@ impl Encoder {
             deflater: ws::Deflater::with_level(u32::from(config.websocket_compression_level)),
             gzip: Gzip::new(u32::from(config.websocket_compression_level)),
             threshold: config.compression_threshold.as_usize(),
+            is_lean: false,
             event_bytes_max: config.sse_max_event_size.as_usize(),
         }
+    }
+
+    /// Whether to compress nothing from now on.
+    pub fn set_lean(&mut self, is_lean: bool) {
+        self.is_lean = is_lean;
+    }
+
+    /// Whether a text of so many bytes is worth compressing.
+    fn is_worth(&self, bytes: usize) -> bool {
+        bytes >= self.threshold && !self.is_lean
     }
 
     fn encode(&mut self, out: &mut Vec<u8>, form: Form, entry: &Entry<LocalChannel>, event: Option<&str>) {
@@ -163,7 +176,7 @@ impl Encoder {
         }
         self.scratch.clear();
         match form.coding {
-            Coding::Deflated if self.text.len() >= self.threshold => {
+            Coding::Deflated if self.is_worth(self.text.len()) => {
                 self.deflater.compress(&self.text, FULL_WINDOW_BITS, &mut self.scratch);
                 ws::encoder::compressed_message(out, Kind::Text, &self.scratch);
             }
@@ -172,7 +185,7 @@ impl Encoder {
             Coding::GzipEvent | Coding::GzipEventWithoutId => {
                 let mut plain = std::mem::take(&mut self.scratch);
                 self.write_event(&mut plain, form, entry, event);
-                match plain.len() >= self.threshold {
+                match self.is_worth(plain.len()) {
                     true => self.gzip.compress(&plain, out),
                     false => gzip::stored(&plain, out),
                 }

@@ -7,6 +7,7 @@ use highper_wire::ws::Decoder;
 
 use super::api::JOBS_MAX;
 use super::close::Cause;
+use super::limits::Shut;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::api::{Resource, health};
@@ -92,6 +93,12 @@ impl Worker {
     fn on_request(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> bool {
         let resource = self.shared.routes.find(head.path());
         let is_waiting = is_waiting(io, slot);
+        if opens(resource, head)
+            && let Some(shut) = self.shut(io)
+        {
+            self.refuse(io, slot, shut);
+            return false;
+        }
         if let Some(Resource::WebSocket(endpoint)) = resource
             && head.wants_upgrade()
             && !is_waiting
@@ -232,16 +239,25 @@ impl Worker {
         self.close_http(io, slot);
     }
 
-    /// A connection that the server has no room for: told so before it asks.
-    pub(super) fn refuse(&mut self, io: &mut ShardIo, slot: SlotId) {
-        self.counters.refused += 1;
+    /// A connection for which nothing opens: told why, and when to come back.
+    pub(super) fn refuse(&mut self, io: &mut ShardIo, slot: SlotId, shut: Shut) {
+        *match shut {
+            Shut::Full | Shut::Busy => &mut self.counters.refused,
+            Shut::Rate => &mut self.counters.limited_opens,
+            Shut::Overload => &mut self.counters.overload_refused,
+            Shut::Address => &mut self.counters.limited_addresses,
+            Shut::User => &mut self.counters.limited_users,
+        } += 1;
+        let (least, more) = shut.retry_secs();
+        let lot = self.shared.names.hash_of((slot.index(), io.now().as_nanos()));
+        let retry_secs = (least + lot % more).to_string();
         let date = self.date.at((self.shared.unix_millis)());
         if let Some(mut open) = io.open(slot) {
             open.out.write_last(|out| {
-                Response::begin(out, Status::ServiceUnavailable, Connection::Close, date)
+                Response::begin(out, shut.status(), Connection::Close, date)
                     .header("Content-Type", TEXT)
-                    .header("Retry-After", "5")
-                    .body(b"the server holds as many connections as it may\n");
+                    .header("Retry-After", &retry_secs)
+                    .body(shut.message().as_bytes());
             });
         }
         self.close_http(io, slot);
@@ -256,6 +272,8 @@ impl Worker {
             | Cause::Frame(_)
             | Cause::Glitches
             | Cause::Slow
+            | Cause::Limited
+            | Cause::Overload
             | Cause::Silent
             | Cause::Asked(..)
             | Cause::Restart
@@ -269,6 +287,7 @@ impl Worker {
     }
 
     pub(super) fn close_http(&mut self, io: &mut ShardIo, slot: SlotId) {
+        self.give_back(io, slot);
         if let Some(conn) = io.conn(slot) {
             conn.phase = Phase::Closing;
         }
@@ -296,6 +315,17 @@ fn keep_body(io: &mut ShardIo, slot: SlotId, bytes: &[u8]) {
 
 fn is_waiting(io: &mut ShardIo, slot: SlotId) -> bool {
     io.conn(slot).is_some_and(|conn| matches!(&conn.phase, Phase::Http(http) if http.is_waiting()))
+}
+
+/// Whether a request wants a WebSocket or a stream.
+fn opens(resource: Option<Resource>, head: &Head<'_>) -> bool {
+    match resource {
+        Some(Resource::WebSocket(_)) => head.wants_upgrade(),
+        Some(Resource::Events(_)) => head.method == "GET",
+        Some(Resource::Page | Resource::Live | Resource::Ready | Resource::Health | Resource::Api) | None => {
+            false
+        }
+    }
 }
 
 fn json((status, body): (u16, String)) -> (Status, &'static str, String) {

@@ -1,8 +1,8 @@
 //! Members of channels, where presence is on: who comes and goes is told to the channel's home in order, and the
 //! home's events are published. Never decides who is a member; the home does.
 
-use highper_shards::SlotId;
 use highper_shards::mesh::Lane;
+use highper_shards::{ShardId, SlotId};
 use highper_wire::dialect::native;
 
 use super::{ShardIo, Worker};
@@ -35,9 +35,14 @@ impl Worker {
     /// Nothing of this may be lost: what finds its lane full waits, and everything behind it too.
     fn tell_home(&mut self, io: &mut ShardIo, channel: &Channel, message: Message) {
         let home = self.shared.names.home(channel);
-        if home == io.shard() {
-            return self.on_membership(io, message);
+        match home == io.shard() {
+            true => self.on_membership(io, message),
+            false => self.post_surely(io, home, message),
         }
+    }
+
+    /// Posts what must arrive: at the latest when its lane has room again, and behind what waits for that already.
+    pub(super) fn post_surely(&mut self, io: &mut ShardIo, home: ShardId, message: Message) {
         let unsent = &mut self.unsent[home.index()];
         if !unsent.is_empty() {
             return unsent.push_back(message);
@@ -50,7 +55,7 @@ impl Worker {
     /// Posts what waited for room; true if something still waits. Called once a turn.
     pub(super) fn resend(&mut self, io: &mut ShardIo) -> bool {
         let mut waits = false;
-        for (home, unsent) in (0..).map(highper_shards::ShardId).zip(&mut self.unsent) {
+        for (home, unsent) in (0..).map(ShardId).zip(&mut self.unsent) {
             while let Some(message) = unsent.pop_front() {
                 if let Err(full) = io.post(home, Lane::Bulk, message) {
                     unsent.push_front(full.0);

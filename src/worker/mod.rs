@@ -1,6 +1,7 @@
 //! One shard's policy: what happens to its connections. Ties protocols, hub, limits and handlers together; each
 //! file beside this one is one part of it. Owns the state of one shard; shares only what never changes.
 
+mod admission;
 mod api;
 mod channels;
 mod close;
@@ -11,9 +12,13 @@ mod events;
 mod fanout;
 mod http;
 mod identity;
+mod limits;
 mod members;
+mod overload;
 mod reach;
 mod recovery;
+#[cfg(test)]
+mod rig;
 mod websocket;
 
 use std::collections::VecDeque;
@@ -34,6 +39,7 @@ use crate::conn::{Conn, Phase};
 use crate::handler::Endpoint;
 use crate::hub::home::{Home, Keeping};
 use crate::hub::local::Local;
+use crate::limits::Table;
 use crate::message::{Channel, Message, Names};
 use crate::observe::counters::{Board, Counters, Snapshot};
 use crate::pool::Pool;
@@ -122,6 +128,13 @@ pub struct Worker {
     outstanding: Vec<usize>,
     /// How many those may be for each home shard.
     receipts_max: usize,
+    /// Connections of the addresses and users whose home this shard is.
+    admissions: Table,
+    rates: limits::Rates,
+    ceiling: limits::Ceiling,
+    relief: overload::Relief,
+    /// What the histories of this shard may hold, in bytes.
+    history_bytes: usize,
     /// For each home shard: who came and went, while its lane was full.
     unsent: Vec<VecDeque<Message>>,
     /// When the homes are looked through for what is too old.
@@ -137,6 +150,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, shard: ShardId) -> Self {
         let config = &shared.config;
         let everyone = shared.names.everyone();
+        let history_bytes = keeping(config, &shared.names).history_bytes;
         let home_shard = shared.names.home(&everyone);
         let (mut local, mut home) = (
             Local::default(),
@@ -170,6 +184,11 @@ impl Worker {
             // The mesh gives its control lanes a quarter of the capacity; half of that leaves room for the rest.
             receipts_max: (config.mesh_capacity as usize / 8).max(8),
             outstanding: vec![0; usize::from(shared.names.shards())],
+            admissions: Table::new(config.rate_limit_table as usize),
+            rates: limits::Rates::new(config),
+            ceiling: limits::Ceiling::new(shared.connections_max, usize::MAX),
+            relief: overload::Relief::new(history_bytes),
+            history_bytes,
             unsent: (0..shared.names.shards()).map(|_| VecDeque::new()).collect(),
             sweep_at: Moment::ZERO,
             date: http::Date::default(),
@@ -178,6 +197,12 @@ impl Worker {
             counters: Counters::default(),
             shared,
         }
+    }
+
+    /// Leaves some of the sockets that the shard has room for to those who are told that there is no more.
+    pub fn with_room(mut self, sockets: usize) -> Self {
+        self.ceiling = limits::Ceiling::new(self.shared.connections_max, sockets);
+        self
     }
 
     /// What the worker counted.
@@ -245,8 +270,8 @@ impl Logic for Worker {
             self.counters.refused += 1;
             return self.close_http(io, slot);
         }
-        if self.shared.connections_max.is_some_and(|most| io.connections() > most) {
-            return self.refuse(io, slot);
+        if io.connections() > self.ceiling.all {
+            return self.refuse(io, slot, limits::Shut::Full);
         }
         io.arm(slot, io.now() + self.shared.config.header_timeout);
     }
@@ -329,6 +354,16 @@ impl Logic for Worker {
             Message::Deliver { channel, offset, publication } => {
                 self.deliver(io, &channel, offset, &publication);
             }
+            Message::Admit { subject, limit, slot, round } => {
+                self.on_admit(io, slot, round, (subject, limit));
+            }
+            Message::Admitted { subject, ticket, slot, round } => {
+                self.answered(origin);
+                self.on_admitted(io, slot, round, subject, ticket);
+            }
+            Message::Vacate { subject, ticket } => self.on_vacate(&subject, ticket),
+            // The turn that takes it looks at the board.
+            Message::Overload => {}
             Message::Task { slot, task } => self.run(io, slot, |conn| task.run(conn)),
             Message::Keys(set) => {
                 self.verifier = self.verifier.take().map(|verifier| verifier.with_keys(set));
@@ -356,8 +391,10 @@ impl Logic for Worker {
             io.turn_by(at);
         }
         self.sweep(io);
+        self.relieve(io);
         let beat = io.now().as_nanos() / 1_000_000;
-        self.shared.board.write(io.shard().index(), self.open as u64, beat, self.draining.is_some());
+        let (open, is_draining) = (self.open as u64, self.draining.is_some());
+        self.shared.board.write(io.shard().index(), open, beat, is_draining, io.turn_time());
         if self.home.owes() || self.local.owes() || is_unsent {
             // The peer whose lane is full does not ring when it has made room.
             io.turn_by(io.now() + LANE_RETRY);

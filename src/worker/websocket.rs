@@ -94,6 +94,9 @@ impl Worker {
         match event {
             Event::Message { kind, payload } => {
                 self.counters.messages_in += 1;
+                if !self.may_send(io, slot, dialect, (kind, payload)) {
+                    return;
+                }
                 match (dialect, kind) {
                     (Dialect::Echo, kind) => self.write(io, slot, kind, payload),
                     (Dialect::Native, Kind::Text) => self.on_command(io, slot, payload),
@@ -105,6 +108,7 @@ impl Worker {
                     }
                 }
             }
+            Event::Ping(_) | Event::Pong(_) if !self.may_control(io, slot) => {}
             Event::Ping(payload) => self.pong(io, slot, payload),
             Event::Pong(_) => self.on_pong(io, slot),
             Event::Close { code, reason } => self.end(io, slot, Cause::Peer(code, reason.to_owned())),
@@ -116,7 +120,7 @@ impl Worker {
         let threshold = self.shared.config.compression_threshold.as_usize();
         let Some(mut open) = io.open(slot) else { return };
         let bits = open.conn.websocket().map_or(0, |websocket| websocket.window_bits);
-        let compress = bits != 0 && payload.len() >= threshold;
+        let compress = bits != 0 && payload.len() >= threshold && !self.relief.is_lean();
         if compress {
             self.deflated.clear();
             self.deflater.compress(payload, bits, &mut self.deflated);

@@ -23,9 +23,10 @@ pub const FILE_LINES_MAX: usize = 500;
 pub const FUNCTION_LINES_MAX: usize = 70;
 
 /// Ranks inside `src/`: a module imports modules of lower rank only.
-const RANKS: [(&str, u8); 20] = [
+const RANKS: [(&str, u8); 22] = [
     ("config", 0),
     ("handler", 0),
+    ("limits", 0),
     ("observe", 0),
     ("page", 0),
     ("auth", 1),
@@ -34,6 +35,7 @@ const RANKS: [(&str, u8); 20] = [
     ("logs", 2),
     ("message", 2),
     ("api", 3),
+    ("control", 3),
     ("hub", 3),
     ("pool", 3),
     ("conn", 4),
@@ -68,6 +70,7 @@ const OWNERS: [(&str, &[&str]); 28] = [
         &[
             "shards/",
             "src/auth/fetcher.rs",
+            "src/control.rs",
             "src/message/",
             "src/pool.rs",
             "src/running.rs",
@@ -78,7 +81,7 @@ const OWNERS: [(&str, &[&str]); 28] = [
     ("dotenvy", &["src/config/source.rs"]),
     ("flate2", &["wire/src/ws/deflate.rs", "wire/tests/"]),
     ("form_urlencoded", &["src/api/credentials.rs", "src/worker/events.rs"]),
-    ("hashbrown", &["src/hub/table.rs"]),
+    ("hashbrown", &["src/hub/table.rs", "src/limits/admission.rs"]),
     ("hdrhistogram", &["bench/src/"]),
     ("highper_realtime", &["src/main.rs", "tests/", "examples/"]),
     ("highper_shards", &["shards/tests/", "src/", "bench/src/", "tests/"]),

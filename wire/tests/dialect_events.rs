@@ -80,6 +80,12 @@ fn every_event_says_what_was_meant() {
                 with_id(json!({"type": "left", "channel": text}))
             );
             assert_eq!(written(|out| native::error(out, ErrorCode::Forbidden, text, raw)), with_id(error));
+            assert_eq!(
+                written(|out| native::rate_limited(out, text, Duration::MAX, raw)),
+                with_id(
+                    json!({"type": "error", "code": "rate_limited", "message": text, "retry_in_ms": u64::MAX})
+                )
+            );
             assert_eq!(written(|out| native::ack(out, None, raw)), with_id(json!({"type": "ack"})));
             assert_eq!(
                 written(|out| native::ack(out, Some(0), raw)),

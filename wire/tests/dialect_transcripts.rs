@@ -129,8 +129,12 @@ impl Model {
             }
         };
         let id = request.id;
-        if let Err((code, message)) = self.on_request(request) {
-            self.say(|out| native::error(out, code, message, id));
+        match self.on_request(request) {
+            Ok(()) => {}
+            Err((ErrorCode::RateLimited, message)) => {
+                self.say(|out| native::rate_limited(out, message, Duration::from_micros(999_001), id));
+            }
+            Err((code, message)) => self.say(|out| native::error(out, code, message, id)),
         }
     }
 

@@ -92,6 +92,13 @@ impl Refusal {
         }
     }
 
+    /// More calls came within a second than may: nothing was done.
+    pub fn too_many() -> Self {
+        let message =
+            "too many calls (REALTIME_RATE_LIMIT_API_CALLS); nothing was done, try again in a second";
+        Self { temporary: true, ..Self::new(429, 111, message.into()) }
+    }
+
     fn new(status: u16, code: u16, message: Cow<'static, str>) -> Self {
         Self { status, code, message, field: None, temporary: false }
     }

@@ -224,6 +224,19 @@ pub fn error(out: &mut Vec<u8>, code: ErrorCode, message: &str, id: Option<&[u8]
     end(out, id);
 }
 
+/// The message was dropped because it is one too many; the same sent again after `retry_in` would not be, if nothing
+/// else is sent meanwhile. Told in milliseconds, rounded up.
+pub fn rate_limited(out: &mut Vec<u8>, message: &str, retry_in: Duration, id: Option<&[u8]>) {
+    out.extend_from_slice(br#"{"type":"error","code":"#);
+    write_string(out, ErrorCode::RateLimited.as_str());
+    out.extend_from_slice(br#","message":"#);
+    write_string(out, message);
+    out.extend_from_slice(br#","retry_in_ms":"#);
+    let millis = retry_in.as_nanos().div_ceil(1_000_000);
+    write_number(out, u64::try_from(millis).unwrap_or(u64::MAX));
+    end(out, id);
+}
+
 /// Answer to `ping`.
 pub fn pong(out: &mut Vec<u8>, id: Option<&[u8]>) {
     out.extend_from_slice(br#"{"type":"pong""#);

@@ -55,7 +55,7 @@
 //! | `pong` | | answer to `ping` |
 //! | `gap` | `channel`, `epoch`, `offset` | publications up to `offset` were lost for this connection; what follows is complete again |
 //! | `closing` | `code`, `reason` | last, before the close frame with the same code; with `reconnect_ms` if the client should come back, and after how long; reserved, this release sends the close frame alone |
-//! | `error` | `code`, `message` | a command failed (table below) |
+//! | `error` | `code`, `message` | a command failed (table below); with `retry_in_ms` if it was one too many, and when it would not be |
 //!
 //! ```json
 //! {"type":"message","channel":"chat","offset":42,"data":{"text":"hi"},"from":"0-1f"}
@@ -91,7 +91,7 @@
 //! | `too_many_channels` | the connection is in as many channels as one may join |
 //! | `forbidden` | the command is switched off, or the connection has no permission for it |
 //! | `not_available` | the channel has no history, or no presence: it is switched off for it |
-//! | `rate_limited` | the connection sends more messages than its rate allows; this one was dropped |
+//! | `rate_limited` | the connection sends more messages than its rate allows; this one was dropped. `retry_in_ms` says when the same would pass; who goes on without waiting is closed with 1008 |
 //! | `try_again` | a queue inside the server is full and nothing was done: send the same again, later |
 //! | `too_large` | the data is larger than the channel accepts |
 //! | `internal` | the server's own fault |
@@ -104,8 +104,8 @@ mod request;
 pub use event::{
     Member, PresenceStats, ack, authenticated, broadcast, broadcast_len, closing, error, expired, gap,
     history_begin, history_end, history_item, joined, left, member_joined, member_left, message, message_len,
-    pong, presence_begin, presence_end, presence_item, presence_stats, user_message, user_message_len,
-    welcome,
+    pong, presence_begin, presence_end, presence_item, presence_stats, rate_limited, user_message,
+    user_message_len, welcome,
 };
 pub use request::{
     BadRequest, Command, EPOCH_LEN_MAX, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, ID_LEN_MAX, Request, Since,
