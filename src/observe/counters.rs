@@ -19,6 +19,10 @@ pub struct Counters {
     pub unrecovered: u64,
     /// Connections refused because the server holds as many as it may.
     pub refused: u64,
+    /// PROXY headers of trusted proxies that were believed.
+    pub proxied: u64,
+    /// Connections of trusted proxies that ended because their PROXY header was bad or late.
+    pub proxy_errors: u64,
     /// Messages of clients.
     pub messages_in: u64,
     /// Publications numbered by this shard as a home.

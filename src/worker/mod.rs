@@ -10,11 +10,13 @@ mod events;
 mod fanout;
 mod http;
 mod members;
+mod peers;
 mod reach;
 mod recovery;
 mod websocket;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use highper_shards::mesh::Lane;
 use highper_shards::{Io, ListenerId, Logic, Moment, Origin, ShardId, SlotId};
 use highper_wire::{http1, ws};
 
+use crate::address::Trusted;
 use crate::api::server::reply::Node;
 use crate::api::{Routes, cors};
 use crate::config::Config;
@@ -79,11 +82,13 @@ impl Shared {
 /// The runtime as this server uses it.
 pub(crate) type ShardIo = Io<Conn, Message>;
 
-const _: () = assert!(ShardIo::SLOT_BYTES <= 104, "a slot is multiplied by ten million");
+// Sixteen of them are the address of the client: limits, logs and handlers ask for it as long as it is there.
+const _: () = assert!(ShardIo::SLOT_BYTES <= 120, "a slot is multiplied by ten million");
 
 /// The policy of one shard.
 pub struct Worker {
     shared: Arc<Shared>,
+    trusted: Trusted,
     rules: ws::Rules,
     head_limits: http1::Limits,
     heartbeat: Heartbeat,
@@ -136,6 +141,7 @@ impl Worker {
             home.keep(&everyone, shared.names.shards());
         }
         Self {
+            trusted: Trusted::new(&config.trusted_proxies),
             rules: websocket::rules(config),
             head_limits: http::limits(config),
             heartbeat: websocket::heartbeat(config),
@@ -219,8 +225,14 @@ impl Logic for Worker {
     type Conn = Conn;
     type Message = Message;
 
-    fn on_accept(&mut self, io: &mut ShardIo, _slot: SlotId, _listener: ListenerId) -> Option<Conn> {
-        Some(Conn::new(io.now()))
+    fn on_accept(
+        &mut self,
+        io: &mut ShardIo,
+        _slot: SlotId,
+        _listener: ListenerId,
+        peer: Option<SocketAddr>,
+    ) -> Option<Conn> {
+        Some(self.begin(io.now(), peer))
     }
 
     fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {
@@ -233,7 +245,9 @@ impl Logic for Worker {
         if self.shared.connections_max.is_some_and(|most| io.connections() > most) {
             return self.refuse(io, slot);
         }
-        io.arm(slot, io.now() + self.shared.config.header_timeout);
+        let is_proxy = io.conn(slot).is_some_and(|conn| matches!(conn.phase, Phase::Proxy(_)));
+        let timeout = if is_proxy { peers::PROXY_TIMEOUT } else { self.shared.config.header_timeout };
+        io.arm(slot, io.now() + timeout);
     }
 
     fn on_bytes(&mut self, io: &mut ShardIo, slot: SlotId, bytes: &mut [u8]) {
@@ -247,6 +261,7 @@ impl Logic for Worker {
                 self.on_frames(io, slot, decoder, bytes);
             }
             Phase::Http(_) => self.on_requests(io, slot, bytes),
+            Phase::Proxy(_) => self.on_proxy_header(io, slot, bytes),
             // A stream takes nothing: what a client sends behind its request is left alone.
             Phase::Stream(_) | Phase::Closing => {}
         }
@@ -272,6 +287,7 @@ impl Logic for Worker {
                     if idle { close::Cause::KeepAliveOver } else { close::Cause::HeadTimeout },
                 );
             }
+            Phase::Proxy(_) => self.on_proxy_deadline(io, slot),
             Phase::Open(_) => self.on_heartbeat(io, slot),
             Phase::Stream(_) => self.on_stream_deadline(io, slot),
             Phase::Closing => {}
