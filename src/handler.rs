@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,7 @@ pub(crate) type Work = Box<dyn FnOnce() -> Task + Send>;
 /// What the worker does for a connection handle. One implementation; a trait so that handlers need not know it.
 pub(crate) trait Port {
     fn id(&self) -> SlotId;
+    fn address(&mut self) -> Option<IpAddr>;
     fn send(&mut self, text: bool, payload: &[u8]) -> Outcome;
     fn send_event(&mut self, event: &str, data: &[u8]) -> Outcome;
     fn join(&mut self, channel: &str) -> Outcome;
@@ -142,6 +144,13 @@ impl<'a> Connection<'a> {
     /// The shard that serves it.
     pub fn shard(&self) -> u16 {
         self.port.id().shard.0
+    }
+
+    /// Where the client is: the peer of the connection, or whom a trusted proxy speaks for (REALTIME_BEHIND_PROXY,
+    /// REALTIME_PROXY_PROTOCOL). `None` for who came by a socket file without a proxy's word, and when the connection
+    /// is gone.
+    pub fn address(&mut self) -> Option<IpAddr> {
+        self.port.address()
     }
 
     /// Sends a value as JSON text to this client.

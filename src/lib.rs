@@ -21,6 +21,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod api;
 pub mod auth;
 pub mod cli;

@@ -1,8 +1,10 @@
 //! Clients that others wrote talk to the server over two shards, on both drivers: tungstenite, `websockets` for
-//! Python, `ws` for Node, and Chromium on the demo page; of streams and the API: curl, nginx, EventSource of Chromium
-//! and of npm, `httpx-sse`, and the SDK `cent`. What is checked is in `tests/interop/`, one file a client.
+//! Python, `ws` for Node, and Chromium on the demo page; of streams and the API: curl, nginx, HAProxy, EventSource of
+//! Chromium and of npm, `httpx-sse`, and the SDK `cent`. What is checked is in `tests/interop/`, one file a client.
 #![allow(clippy::print_stdout, reason = "a failed test shows how far it came")]
 
+#[path = "interop/haproxy.rs"]
+mod haproxy;
 #[path = "interop/http_clients.rs"]
 mod http_clients;
 #[path = "common/process.rs"]
@@ -14,17 +16,19 @@ mod server;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use haproxy::Haproxy;
 use highper_realtime::config::{Bounds, Value};
 use highper_realtime::{Config, Endpoint, Server};
 use highper_shards::Moment;
 use http_clients::Nginx;
 use process::Process;
+use rustix::net::{AddressFamily, SocketType};
 use server::TestServer;
 
 #[test]
@@ -87,6 +91,72 @@ fn curl_alone_and_through_nginx() {
         http_clients::resumes(nginx.address(), server.address());
         drop(nginx);
         assert_ends_well(&mut server);
+    }
+}
+
+/// Every way in which HAProxy names its client, and the health checks with which it names nobody.
+#[test]
+fn haproxy_names_its_clients() {
+    installed();
+    let checked = " option httpchk GET /health/live";
+    let by_header = [
+        ("send-proxy", ""),
+        ("send-proxy-v2", ""),
+        ("send-proxy-v2 proxy-v2-options crc32c,unique-id", " unique-id-format %[uuid()]"),
+        ("send-proxy-v2 check check-send-proxy inter 100ms", checked),
+    ];
+    let by_field = [("", " mode http\n option forwardfor")];
+    server::each_driver(|driver| {
+        for (ways, is_header) in [(&by_header[..], true), (&by_field[..], false)] {
+            let change = |config: &mut Config| {
+                config.trusted_proxies = Value::parse("127.0.0.1", &Bounds::ANY).expect("it is a network");
+                (config.proxy_protocol, config.behind_proxy) = (is_header, !is_header);
+            };
+            let tell = Endpoint::sse("/where").on_connect(|conn| {
+                let address = conn.address();
+                conn.send(address)
+            });
+            let server = TestServer::with(driver, change, |server| server.endpoint(tell));
+            let haproxy = Haproxy::before(server.address(), &format!("{driver:?}-{is_header}"), ways);
+            for way in 0..ways.len() {
+                let [v4, v6] = haproxy.addresses(way);
+                for host in 2..=9 {
+                    assert_is_seen(v4, IpAddr::from([127, 0, host, way as u8 + 1]));
+                }
+                assert_is_seen(v6, "::1".parse().expect("it is an address"));
+            }
+            let proxied = server.sum(|shard| shard.counters.proxied);
+            assert_eq!(proxied > 0, is_header);
+            if is_header {
+                let more = |server: &TestServer| server.sum(|shard| shard.counters.proxied) > proxied + 2;
+                let deadline = Moment::now() + Duration::from_secs(20);
+                while !more(&server) {
+                    assert!(Moment::now() < deadline, "health checks come by themselves");
+                    std::thread::yield_now();
+                }
+            }
+            assert_eq!(server.sum(|shard| shard.counters.proxy_errors), 0);
+            drop(haproxy);
+            server.stop(Duration::from_secs(5));
+        }
+    });
+}
+
+/// The server sees a client that comes from this address through a proxy.
+fn assert_is_seen(proxy: SocketAddr, from: IpAddr) {
+    let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None).expect("a socket can be made");
+    rustix::net::bind(&socket, &SocketAddr::new(from, 0)).expect("the whole of 127.0.0.0/8 is this host");
+    rustix::net::connect(&socket, &proxy).expect("the proxy listens");
+    let mut client = TcpStream::from(socket);
+    client.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket has options");
+    client.write_all(b"GET /where HTTP/1.1\r\nHost: h\r\n\r\n").expect("the proxy takes it");
+    let expected = format!("data: \"{from}\"\n");
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while !text.contains(&expected) {
+        let count = client.read(&mut buffer).unwrap_or_else(|error| panic!("{from}: {error} after {text}"));
+        assert!(count > 0 && !text.contains("data:"), "{from} through {proxy}: {text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
 }
 

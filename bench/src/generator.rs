@@ -304,6 +304,7 @@ impl<S: Scenario> Logic for Generator<S> {
         _io: &mut BenchIo<S>,
         _slot: SlotId,
         _listener: ListenerId,
+        _peer: Option<SocketAddr>,
     ) -> Option<Self::Conn> {
         None // A generator listens nowhere.
     }

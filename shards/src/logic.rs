@@ -1,6 +1,7 @@
 //! What a shard does with connections: the seam between this crate and whoever uses it. Implementations hold
 //! plain data, never block, and reach the runtime only through [`Io`].
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -17,12 +18,14 @@ pub trait Logic: Sized {
     /// What crosses the mesh between shards, and what outside threads post.
     type Message: Send + 'static;
 
-    /// A connection came in; `None` refuses it without a word. To refuse with a word, accept, write and close.
+    /// A connection came in from `peer`, which is `None` where peers have no address of the internet: behind a
+    /// socket file. `None` refuses it without a word. To refuse with a word, accept, write and close.
     fn on_accept(
         &mut self,
         io: &mut Io<Self::Conn, Self::Message>,
         slot: SlotId,
         listener: ListenerId,
+        peer: Option<SocketAddr>,
     ) -> Option<Self::Conn>;
 
     /// Right after [`Logic::on_accept`], with the state in its slot: the place to arm the first deadline.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, ipproto};
 
 use crate::clock::Moment;
 use crate::error::StartError;
@@ -131,6 +131,12 @@ pub fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result<(OwnedFd, bo
         Err(Errno::INPROGRESS | Errno::INTR) => Ok((socket, false)),
         Err(error) => Err(error),
     }
+}
+
+/// The address of a peer, IPv4 never written as IPv6; `None` if it is none of the internet.
+pub(crate) fn peer(address: SocketAddrAny) -> Option<SocketAddr> {
+    let address = SocketAddr::try_from(address).ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 fn tcp_socket(address: SocketAddr) -> Result<OwnedFd, Errno> {

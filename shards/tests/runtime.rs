@@ -75,7 +75,13 @@ impl Logic for Node {
     type Conn = ();
     type Message = Order;
 
-    fn on_accept(&mut self, _: &mut Io<(), Order>, _: SlotId, _: ListenerId) -> Option<()> {
+    fn on_accept(
+        &mut self,
+        _: &mut Io<(), Order>,
+        _: SlotId,
+        _: ListenerId,
+        _: Option<SocketAddr>,
+    ) -> Option<()> {
         self.tell(Told::Accepted(self.shard));
         Some(())
     }

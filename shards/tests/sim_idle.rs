@@ -15,7 +15,13 @@ impl Logic for Echo {
     type Conn = ();
     type Message = ();
 
-    fn on_accept(&mut self, _io: &mut Io<(), ()>, _slot: SlotId, _listener: ListenerId) -> Option<()> {
+    fn on_accept(
+        &mut self,
+        _: &mut Io<(), ()>,
+        _: SlotId,
+        _: ListenerId,
+        _: Option<SocketAddr>,
+    ) -> Option<()> {
         Some(())
     }
 

@@ -4,6 +4,7 @@
 mod world;
 
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use highper_shards::driver::{Driver, Options};
@@ -11,6 +12,7 @@ use highper_shards::{Limits, SlotId};
 use world::{Event, Rig, World, echo, for_each_driver, pattern, say};
 
 for_each_driver![
+    who_comes_is_known_by_address,
     what_is_sent_comes_back,
     replies_of_one_turn_leave_in_one_send,
     a_large_message_survives_short_writes,
@@ -20,6 +22,26 @@ for_each_driver![
     a_few_buffers_serve_hundreds_of_senders,
     a_connection_that_rests_is_heard_again,
 ];
+
+fn who_comes_is_known_by_address<W: World>() {
+    let mut rig = Rig::<W>::new(|_, _| {});
+    rig.world.listen_v6(&mut rig.shard);
+    // Several in one turn, and more than io_uring accepts at once.
+    let hosts = (1..=50u8).map(|host| format!("127.{}.0.{host}", host % 7)).chain(["::1".to_owned()]);
+    let wanted: Vec<IpAddr> = hosts.map(|host| host.parse().unwrap()).collect();
+    let clients: Vec<_> = wanted.iter().map(|from| rig.world.connect_from(*from)).collect();
+    let known: Vec<_> = wanted.iter().map(|_| rig.world.connect()).collect();
+    let count = clients.len() + known.len();
+    rig.until("all accepted", |rig| rig.connections() == count);
+    let peers: Vec<SocketAddr> =
+        rig.shard.logic().peers.iter().map(|peer| peer.expect("it is TCP")).collect();
+    assert!(peers.iter().all(|peer| peer.port() != 0));
+    let times = |ip: &IpAddr| peers.iter().filter(|peer| peer.ip() == *ip).count();
+    for ip in &wanted {
+        assert_eq!(times(ip), 1, "{ip} in {peers:?}");
+    }
+    assert_eq!(times(&IpAddr::from([127, 0, 0, 1])), known.len());
+}
 
 fn what_is_sent_comes_back<W: World>() {
     let mut rig = Rig::<W>::new(echo);

@@ -363,12 +363,12 @@ vars! {
     rate_limit_api_calls: u32 = "0", "REALTIME_RATE_LIMIT_API_CALLS", range(0, 10_000_000), live;
     /// Addresses and users whose connections each shard counts; beyond, those seen least lately are forgotten.
     rate_limit_table: u32 = "65536", "REALTIME_RATE_LIMIT_TABLE", range(64, 100_000_000), later;
-    /// Whether the client's address is taken from the proxy's header fields.
-    behind_proxy: bool = "false", "REALTIME_BEHIND_PROXY", live, later;
-    /// Whether connections start with a PROXY protocol header.
-    proxy_protocol: bool = "false", "REALTIME_PROXY_PROTOCOL", later;
-    /// Networks whose word on the client's address is believed.
-    trusted_proxies: Vec<Cidr> = "", "REALTIME_TRUSTED_PROXIES", live, later;
+    /// Whether a trusted proxy's X-Forwarded-For, Forwarded or X-Real-IP, the first that is there, names the client.
+    behind_proxy: bool = "false", "REALTIME_BEHIND_PROXY", live;
+    /// Whether connections of trusted proxies begin with a PROXY protocol header; others are served without one.
+    proxy_protocol: bool = "false", "REALTIME_PROXY_PROTOCOL";
+    /// Networks whose word on the client's address is believed; who comes by a socket file is believed too.
+    trusted_proxies: Vec<Cidr> = "", "REALTIME_TRUSTED_PROXIES", live;
 
     ["Security monitoring"]
     /// Whether attacks are only told of, or refused too.

@@ -7,14 +7,17 @@ pub mod entry;
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use highper_shards::Moment;
 use highper_wire::dialect::Dialect;
 use highper_wire::http1;
+use highper_wire::proxy;
 use highper_wire::ws;
 
+use crate::address::Address;
 use crate::api::Resource;
 use crate::api::cors::Cors;
 use crate::api::server::{Job, Refusal};
@@ -34,12 +37,16 @@ pub struct Conn {
     pub session: Option<Box<Session>>,
     /// When the peer was last heard.
     pub heard: Moment,
+    /// Where the client is: the peer of the socket, or whom a trusted proxy speaks for.
+    pub address: Address,
 }
 
 const _: () = assert!(size_of::<Conn>() <= 80, "Conn is multiplied by ten million");
 
 /// What the connection does now.
 pub enum Phase {
+    /// A trusted proxy is to say whom it speaks for.
+    Proxy(proxy::Reader),
     /// Requests are read and answered.
     Http(Http),
     /// The connection is a WebSocket.
@@ -48,6 +55,13 @@ pub enum Phase {
     Stream(EventStream),
     /// Everything was said; only the kernel still works on it.
     Closing,
+}
+
+impl Phase {
+    /// HTTP before the first byte.
+    pub fn http() -> Self {
+        Self::Http(Http { reader: http1::Reader::new(), backlog: None })
+    }
 }
 
 /// An HTTP/1.1 connection.
@@ -126,6 +140,8 @@ pub struct Backlog {
     pub first: u32,
     /// A request that waits for leave to come in. Nothing is a request behind it.
     pub entry: Option<Box<Entry>>,
+    /// The proxy whose connection this is, once it has said whom it speaks for.
+    pub peer: Option<Address>,
 }
 
 /// An answer that cannot be written yet.
@@ -234,17 +250,21 @@ impl Session {
 }
 
 impl Conn {
-    /// A connection that was just accepted.
-    pub fn new(now: Moment) -> Self {
-        let http = Http { reader: http1::Reader::new(), backlog: None };
-        Self { phase: Phase::Http(http), channels: Channels::default(), session: None, heard: now }
+    /// A connection that was just accepted from this address.
+    pub fn new(now: Moment, address: Address) -> Self {
+        Self { phase: Phase::http(), channels: Channels::default(), session: None, heard: now, address }
+    }
+
+    /// Where the client is; `None` for one that came by the socket file and that no proxy has named.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address.get()
     }
 
     /// The WebSocket, if it is open.
     pub fn websocket(&mut self) -> Option<&mut WebSocket> {
         match &mut self.phase {
             Phase::Open(websocket) => Some(websocket),
-            Phase::Http(_) | Phase::Stream(_) | Phase::Closing => None,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Closing => None,
         }
     }
 
@@ -253,7 +273,7 @@ impl Conn {
         match &self.phase {
             Phase::Open(websocket) => Some(websocket.endpoint),
             Phase::Stream(stream) => Some(stream.endpoint),
-            Phase::Http(_) | Phase::Closing => None,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Closing => None,
         }
     }
 

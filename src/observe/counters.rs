@@ -22,6 +22,10 @@ pub struct Counters {
     pub refused: u64,
     /// Tokens that were refused, and connections that showed none in time.
     pub auth_failures: u64,
+    /// PROXY headers of trusted proxies that were believed.
+    pub proxied: u64,
+    /// Connections of trusted proxies that ended because their PROXY header was bad or late.
+    pub proxy_errors: u64,
     /// Messages of clients.
     pub messages_in: u64,
     /// Publications numbered by this shard as a home.

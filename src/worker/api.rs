@@ -388,7 +388,7 @@ impl Worker {
 fn backlog_of(io: &mut ShardIo, slot: SlotId) -> Option<&mut Backlog> {
     match &mut io.conn(slot)?.phase {
         Phase::Http(http) => Some(http.backlog.get_or_insert_default()),
-        Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
+        Phase::Proxy(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
     }
 }
 

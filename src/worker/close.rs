@@ -72,9 +72,10 @@ impl Worker {
         let phase = std::mem::replace(&mut conn.phase, Phase::Closing);
         let is_stream = matches!(phase, Phase::Stream(_));
         let channels = std::mem::take(&mut conn.channels);
-        tracing::debug!(conn = %slot, ?cause, "connection ends");
+        tracing::debug!(conn = %slot, address = ?conn.address, ?cause, "connection ends");
         match phase {
             Phase::Closing => return,
+            Phase::Proxy(_) => {}
             Phase::Http(_) => self.end_http(io, slot, &cause),
             Phase::Open(WebSocket { is_unknown: true, .. }) => {
                 self.open -= 1;

@@ -89,7 +89,7 @@ impl Worker {
                 let text = &self.text;
                 open.out.write_last(|out| ws::encoder::message(out, Kind::Text, text));
             }
-            Phase::Open(_) | Phase::Http(_) | Phase::Closing => {}
+            Phase::Proxy(_) | Phase::Open(_) | Phase::Http(_) | Phase::Closing => {}
         }
         self.counters.gaps += 1;
         true

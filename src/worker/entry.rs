@@ -205,6 +205,6 @@ impl Worker {
 pub(super) fn entry_of(io: &mut ShardIo, slot: SlotId) -> Option<&mut Entry> {
     match &mut io.conn(slot)?.phase {
         Phase::Http(Http { backlog: Some(backlog), .. }) => backlog.entry.as_deref_mut(),
-        Phase::Http(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
+        Phase::Proxy(_) | Phase::Http(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
     }
 }

@@ -59,7 +59,7 @@ impl Form {
                 };
                 (stream.dialect, coding)
             }
-            Phase::Http(_) | Phase::Closing => return None,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Closing => return None,
         };
         Some(Self { dialect, coding })
     }

@@ -91,6 +91,7 @@ impl Worker {
 
     /// A request's head: decides its answer, or opens a WebSocket or a stream; true if it opened a WebSocket.
     fn on_request(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> bool {
+        self.find_client(io, slot, head);
         let resource = self.shared.routes.find(head.path());
         let is_waiting = is_waiting(io, slot);
         if opens(resource, head)
@@ -299,7 +300,7 @@ impl Worker {
 fn take_reader(io: &mut ShardIo, slot: SlotId) -> Option<Reader> {
     match &mut io.conn(slot)?.phase {
         Phase::Http(Http { reader, .. }) => Some(std::mem::take(reader)),
-        Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
+        Phase::Proxy(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
     }
 }
 

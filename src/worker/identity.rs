@@ -240,7 +240,7 @@ impl Worker {
         let can_renew = match &conn.phase {
             Phase::Open(websocket) => websocket.dialect == Dialect::Native,
             Phase::Stream(_) => false,
-            Phase::Http(_) | Phase::Closing => return false,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Closing => return false,
         };
         let Some(session) = &mut conn.session else { return false };
         match session.expiry {

@@ -15,6 +15,7 @@ mod identity;
 mod limits;
 mod members;
 mod overload;
+mod peers;
 mod reach;
 mod recovery;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod rig;
 mod websocket;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use highper_shards::mesh::Lane;
 use highper_shards::{Io, ListenerId, Logic, Moment, Origin, ShardId, SlotId};
 use highper_wire::{http1, ws};
 
+use crate::address::Trusted;
 use crate::api::server::reply::Node;
 use crate::api::{Routes, cors};
 use crate::auth::{self, Policy, Revocations, Verifier};
@@ -90,11 +93,13 @@ impl Shared {
 /// The runtime as this server uses it.
 pub(crate) type ShardIo = Io<Conn, Message>;
 
-const _: () = assert!(ShardIo::SLOT_BYTES <= 104, "a slot is multiplied by ten million");
+// Sixteen of them are the address of the client: limits, logs and handlers ask for it as long as it is there.
+const _: () = assert!(ShardIo::SLOT_BYTES <= 120, "a slot is multiplied by ten million");
 
 /// The policy of one shard.
 pub struct Worker {
     shared: Arc<Shared>,
+    trusted: Trusted,
     rules: ws::Rules,
     /// For those who have not said yet who they are.
     unknown_rules: ws::Rules,
@@ -161,6 +166,7 @@ impl Worker {
             home.keep(&everyone, shared.names.shards());
         }
         Self {
+            trusted: Trusted::new(&config.trusted_proxies),
             rules: websocket::rules(config),
             unknown_rules: websocket::unknown_rules(websocket::rules(config)),
             verifier: shared.verifier.clone(),
@@ -259,8 +265,14 @@ impl Logic for Worker {
     type Conn = Conn;
     type Message = Message;
 
-    fn on_accept(&mut self, io: &mut ShardIo, _slot: SlotId, _listener: ListenerId) -> Option<Conn> {
-        Some(Conn::new(io.now()))
+    fn on_accept(
+        &mut self,
+        io: &mut ShardIo,
+        _slot: SlotId,
+        _listener: ListenerId,
+        peer: Option<SocketAddr>,
+    ) -> Option<Conn> {
+        Some(self.begin(io.now(), peer))
     }
 
     fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {
@@ -273,7 +285,9 @@ impl Logic for Worker {
         if io.connections() > self.ceiling.all {
             return self.refuse(io, slot, limits::Shut::Full);
         }
-        io.arm(slot, io.now() + self.shared.config.header_timeout);
+        let is_proxy = io.conn(slot).is_some_and(|conn| matches!(conn.phase, Phase::Proxy(_)));
+        let timeout = if is_proxy { peers::PROXY_TIMEOUT } else { self.shared.config.header_timeout };
+        io.arm(slot, io.now() + timeout);
     }
 
     fn on_bytes(&mut self, io: &mut ShardIo, slot: SlotId, bytes: &mut [u8]) {
@@ -287,6 +301,7 @@ impl Logic for Worker {
                 self.on_frames(io, slot, decoder, bytes);
             }
             Phase::Http(_) => self.on_requests(io, slot, bytes),
+            Phase::Proxy(_) => self.on_proxy_header(io, slot, bytes),
             // A stream takes nothing: what a client sends behind its request is left alone.
             Phase::Stream(_) | Phase::Closing => {}
         }
@@ -312,6 +327,7 @@ impl Logic for Worker {
                     if idle { close::Cause::KeepAliveOver } else { close::Cause::HeadTimeout },
                 );
             }
+            Phase::Proxy(_) => self.on_proxy_deadline(io, slot),
             Phase::Open(_) => self.on_heartbeat(io, slot),
             Phase::Stream(_) => self.on_stream_deadline(io, slot),
             Phase::Closing => {}

@@ -142,7 +142,7 @@ fn unfinished(conn: &Conn) -> usize {
     match &conn.phase {
         Phase::Http(http) => http.backlog.as_ref().map_or(0, |backlog| backlog.body.capacity()),
         Phase::Open(websocket) => websocket.decoder.held_bytes(),
-        Phase::Stream(_) | Phase::Closing => 0,
+        Phase::Proxy(_) | Phase::Stream(_) | Phase::Closing => 0,
     }
 }
 

@@ -2,6 +2,7 @@
 //! through [`Worker::call`], which survives its panics.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl Worker {
                 Due::Nothing(at) => at,
                 Due::Ping(_) | Due::Close => Some(now),
             },
-            Phase::Http(_) | Phase::Closing => return,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Closing => return,
         };
         if let Some(at) = soonest(beat, repeat) {
             io.arm(slot, at);
@@ -142,6 +143,10 @@ impl Reach<'_> {
 impl Port for Reach<'_> {
     fn id(&self) -> SlotId {
         self.slot
+    }
+
+    fn address(&mut self) -> Option<IpAddr> {
+        self.io.conn(self.slot)?.address()
     }
 
     fn send(&mut self, text: bool, payload: &[u8]) -> Outcome {

@@ -170,7 +170,7 @@ impl Worker {
                         });
                     });
                 }
-                Phase::Http(_) | Phase::Closing => {}
+                Phase::Proxy(_) | Phase::Http(_) | Phase::Closing => {}
             }
         }
         self.counters.delivered += 1;

@@ -54,6 +54,7 @@ impl Rig {
             pool: None,
             connections_max: config.max_connections.get().map(|most| most as usize),
             page: String::new(),
+            verifier: None,
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
             is_local: true,
@@ -142,8 +143,14 @@ impl Logic for Door {
     type Conn = Conn;
     type Message = Message;
 
-    fn on_accept(&mut self, io: &mut ShardIo, slot: SlotId, listener: ListenerId) -> Option<Conn> {
-        self.worker.on_accept(io, slot, listener)
+    fn on_accept(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        listener: ListenerId,
+        peer: Option<SocketAddr>,
+    ) -> Option<Conn> {
+        self.worker.on_accept(io, slot, listener, peer)
     }
 
     fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the interoperation tests need: Python with websockets, httpx-sse and cent, Node with ws, eventsource and
-# playwright-core, Chromium, curl, nginx.
+# playwright-core, Chromium, curl, nginx, haproxy.
 # Quick when that is done already; safe to call from several processes at once. Everything but Debian's packages
 # goes to .cache/interop of this checkout. Never touches the server.
 set -euo pipefail
@@ -20,8 +20,9 @@ missing_packages() {
     if ! command -v node >/dev/null; then echo nodejs; fi
     if ! command -v npm >/dev/null; then echo npm; fi
     if ! command -v curl >/dev/null; then echo curl; fi
-    # An administrator's command: not on everybody's PATH.
+    # Administrators' commands: not on everybody's PATH.
     if ! PATH=$PATH:/usr/sbin command -v nginx >/dev/null; then echo nginx; fi
+    if ! PATH=$PATH:/usr/sbin command -v haproxy >/dev/null; then echo haproxy; fi
     for browser in chromium chromium-browser google-chrome; do
         if command -v "$browser" >/dev/null; then return; fi
     done

@@ -1,6 +1,7 @@
 //! The worker as the simulator runs it, and bugs that can be planted between its shards: a simulator that does not
 //! find them proves nothing. Without a bug everything is passed on as it is.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use highper_realtime::conn::Conn;
@@ -154,8 +155,14 @@ impl Logic for Planted {
     type Conn = Conn;
     type Message = Message;
 
-    fn on_accept(&mut self, io: &mut ShardIo, slot: SlotId, listener: ListenerId) -> Option<Conn> {
-        self.worker.on_accept(io, slot, listener)
+    fn on_accept(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        listener: ListenerId,
+        peer: Option<SocketAddr>,
+    ) -> Option<Conn> {
+        self.worker.on_accept(io, slot, listener, peer)
     }
 
     fn on_open(&mut self, io: &mut ShardIo, slot: SlotId) {

@@ -4,5 +4,6 @@
 
 pub mod dialect;
 pub mod http1;
+pub mod proxy;
 pub mod sse;
 pub mod ws;

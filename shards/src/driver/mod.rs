@@ -68,6 +68,9 @@ pub enum Completion {
         listener: ListenerId,
         /// The connection.
         socket: Socket,
+        /// Who came: an IPv4 address never written as IPv6. `None` if it has no address of the internet, as a
+        /// peer behind a socket file.
+        peer: Option<std::net::SocketAddr>,
     },
     /// A listener stopped accepting and must be armed again.
     AcceptEnded {

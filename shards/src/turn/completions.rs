@@ -1,6 +1,7 @@
 //! What the kernel has completed, one by one: each ends in at most one callback of the logic. Never asks the
 //! kernel for anything but the next receive and the rest of a send.
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
                 }
                 Completion::Sent { token, frame, result } => self.frame_sent(token, frame, result),
                 Completion::ReceiveEnded { token, end } => self.receive_ended(token, end),
-                Completion::Accepted { listener, socket } => self.accepted(listener, socket),
+                Completion::Accepted { listener, socket, peer } => self.accepted(listener, socket, peer),
                 Completion::AcceptEnded { listener, error } => self.accept_ended(listener, error),
                 Completion::Connected { token, result } => self.connected(token, result),
                 Completion::Closed { token } => self.closed(token),
@@ -33,7 +34,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         self.completions = completions;
     }
 
-    fn accepted(&mut self, listener: ListenerId, socket: Socket) {
+    fn accepted(&mut self, listener: ListenerId, socket: Socket, peer: Option<SocketAddr>) {
         if let Some(state) = self.listeners.iter_mut().find(|state| state.id == listener) {
             state.backoff = ACCEPT_BACKOFF.0;
         }
@@ -44,11 +45,11 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         self.io.counters.accepted += 1;
         let slot = self.slot(token);
         let Self { logic, io, .. } = self;
-        let conn =
-            catch_unwind(AssertUnwindSafe(|| logic.on_accept(io, slot, listener))).unwrap_or_else(|_| {
-                io.counters.panics += 1;
-                None
-            });
+        let accept = AssertUnwindSafe(|| logic.on_accept(io, slot, listener, peer));
+        let conn = catch_unwind(accept).unwrap_or_else(|_| {
+            io.counters.panics += 1;
+            None
+        });
         let Some(conn) = conn else {
             self.io.slots.unreserve(token);
             return self.driver.discard(socket);

@@ -54,7 +54,7 @@ impl Logic for Script {
     type Conn = u64;
     type Message = u64;
 
-    fn on_accept(&mut self, _io: &mut Shared, _slot: SlotId, _listener: ListenerId) -> Option<u64> {
+    fn on_accept(&mut self, _: &mut Shared, _: SlotId, _: ListenerId, _: Option<SocketAddr>) -> Option<u64> {
         Some(0)
     }
 

@@ -41,7 +41,13 @@ impl Logic for Echo {
     type Conn = ();
     type Message = u64;
 
-    fn on_accept(&mut self, _io: &mut Io<(), u64>, _slot: SlotId, _listener: ListenerId) -> Option<()> {
+    fn on_accept(
+        &mut self,
+        _: &mut Io<(), u64>,
+        _: SlotId,
+        _: ListenerId,
+        _: Option<SocketAddr>,
+    ) -> Option<()> {
         Some(())
     }
 

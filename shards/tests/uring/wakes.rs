@@ -1,5 +1,6 @@
 //! A sleeping shard is woken: by another ring, by an eventfd, and never for nothing that it would miss.
 
+use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -22,7 +23,13 @@ impl Logic for PingPong {
     type Conn = ();
     type Message = u64;
 
-    fn on_accept(&mut self, _io: &mut Io<(), u64>, _slot: SlotId, _listener: ListenerId) -> Option<()> {
+    fn on_accept(
+        &mut self,
+        _: &mut Io<(), u64>,
+        _: SlotId,
+        _: ListenerId,
+        _: Option<SocketAddr>,
+    ) -> Option<()> {
         None
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::marker::PhantomData;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use highper_shards::driver::{Driver, Options, Peers, Waker};
 use highper_shards::mesh::mesh;
 use highper_shards::socket::{Address, ListenOptions, Listener};
 use highper_shards::{Limits, Shard, ShardId};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::{Probe, Read, World};
 
@@ -33,6 +35,8 @@ impl KernelDriver for highper_shards::driver::uring::Uring {
 
 pub struct Kernel<D> {
     address: SocketAddr,
+    /// Where it listens too, over IPv6.
+    address_v6: Option<SocketAddr>,
     driver: PhantomData<D>,
 }
 
@@ -41,14 +45,13 @@ impl<D: KernelDriver> World for Kernel<D> {
     type Client = TcpStream;
 
     fn build(options: &Options, limits: Limits, logic: Probe) -> (Self, Shard<D, Probe>) {
-        let listener = listen();
+        let listener = listen("127.0.0.1:0");
         let peers = Peers::new([Waker::new().unwrap()]);
         let driver = D::build(options, &peers);
         let mesh = mesh(64, peers.wakers()).pop().unwrap();
         let mut shard = Shard::new(driver, logic, mesh, limits);
         shard.listen(listener.socket(ShardId(0)).unwrap()).unwrap();
-        let Address::Tcp(address) = *listener.address() else { panic!("it is TCP") };
-        (Self { address, driver: PhantomData }, shard)
+        (Self { address: address_of(&listener), address_v6: None, driver: PhantomData }, shard)
     }
 
     fn address(&self) -> SocketAddr {
@@ -56,15 +59,26 @@ impl<D: KernelDriver> World for Kernel<D> {
     }
 
     fn nowhere(&self) -> SocketAddr {
-        let Address::Tcp(address) = *listen().address() else { panic!("it is TCP") };
-        address
+        address_of(&listen("127.0.0.1:0"))
     }
 
     fn connect(&mut self) -> TcpStream {
-        let client = TcpStream::connect(self.address).unwrap();
-        client.set_nonblocking(true).unwrap();
-        client.set_nodelay(true).unwrap();
-        client
+        prepared(TcpStream::connect(self.address).unwrap())
+    }
+
+    fn listen_v6(&mut self, shard: &mut Shard<D, Probe>) {
+        let listener = listen("[::1]:0");
+        self.address_v6 = Some(address_of(&listener));
+        shard.listen(listener.socket(ShardId(0)).unwrap()).unwrap();
+    }
+
+    fn connect_from(&mut self, from: IpAddr) -> TcpStream {
+        let to = if from.is_ipv4() { self.address } else { self.address_v6.expect("it listens there") };
+        let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+        rustix::net::connect(&socket, &to).unwrap();
+        prepared(socket.into())
     }
 
     fn write(&mut self, client: &mut TcpStream, bytes: &[u8]) -> usize {
@@ -107,7 +121,17 @@ impl<D: KernelDriver> World for Kernel<D> {
     }
 }
 
-fn listen() -> Listener {
-    let anywhere = Address::parse("127.0.0.1:0").unwrap();
-    Listener::open(&anywhere, 1, &ListenOptions::default()).unwrap()
+fn prepared(client: TcpStream) -> TcpStream {
+    client.set_nonblocking(true).unwrap();
+    client.set_nodelay(true).unwrap();
+    client
+}
+
+fn listen(anywhere: &str) -> Listener {
+    Listener::open(&Address::parse(anywhere).unwrap(), 1, &ListenOptions::default()).unwrap()
+}
+
+fn address_of(listener: &Listener) -> SocketAddr {
+    let Address::Tcp(address) = *listener.address() else { panic!("it is TCP") };
+    address
 }

@@ -7,7 +7,7 @@
 pub mod kernel;
 pub mod simulated;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use highper_shards::driver::{Driver, Options};
@@ -54,6 +54,10 @@ pub trait World: Sized {
     fn nowhere(&self) -> SocketAddr;
     /// A peer connects; the shard may not have noticed yet.
     fn connect(&mut self) -> Self::Client;
+    /// Lets the shard listen on `::1` too.
+    fn listen_v6(&mut self, shard: &mut Shard<Self::Driver, Probe>);
+    /// A peer connects from this address of its own; over IPv6 only where the shard listens there.
+    fn connect_from(&mut self, from: IpAddr) -> Self::Client;
     /// Writes what the connection takes at once; returns how much that was.
     fn write(&mut self, client: &mut Self::Client, bytes: &[u8]) -> usize;
     /// Reads what has arrived, at most `len` bytes.
@@ -91,6 +95,8 @@ pub enum Event {
 /// A logic that remembers what it was told and reacts as its test says.
 pub struct Probe {
     pub events: Vec<Event>,
+    /// Who was accepted, in that order.
+    pub peers: Vec<Option<SocketAddr>>,
     reaction: Reaction,
 }
 
@@ -98,7 +104,7 @@ pub type Reaction = Box<dyn FnMut(&mut Io<(), u64>, &Event)>;
 
 impl Probe {
     pub fn new(reaction: impl FnMut(&mut Io<(), u64>, &Event) + 'static) -> Self {
-        Self { events: Vec::new(), reaction: Box::new(reaction) }
+        Self { events: Vec::new(), peers: Vec::new(), reaction: Box::new(reaction) }
     }
 
     fn tell(&mut self, io: &mut Io<(), u64>, event: Event) {
@@ -111,7 +117,14 @@ impl Logic for Probe {
     type Conn = ();
     type Message = u64;
 
-    fn on_accept(&mut self, io: &mut Io<(), u64>, slot: SlotId, _: ListenerId) -> Option<()> {
+    fn on_accept(
+        &mut self,
+        io: &mut Io<(), u64>,
+        slot: SlotId,
+        _: ListenerId,
+        peer: Option<SocketAddr>,
+    ) -> Option<()> {
+        self.peers.push(peer);
         self.tell(io, Event::Accepted(slot));
         Some(())
     }

@@ -1,6 +1,6 @@
 //! The world of the simulated driver, without faults: its own tests add those.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use highper_shards::driver::sim::{self, Client, Faults, Network, Sim};
@@ -40,6 +40,14 @@ impl World for Simulated {
         self.world.connect(LISTENING)
     }
 
+    fn listen_v6(&mut self, shard: &mut Shard<Sim, Probe>) {
+        shard.listen(LISTENING_V6).unwrap();
+    }
+
+    fn connect_from(&mut self, from: IpAddr) -> Client {
+        self.world.connect_from(from, if from.is_ipv4() { LISTENING } else { LISTENING_V6 })
+    }
+
     fn write(&mut self, client: &mut Client, bytes: &[u8]) -> usize {
         client.write(bytes);
         bytes.len()
@@ -77,4 +85,5 @@ impl World for Simulated {
     }
 }
 
-const LISTENING: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 80);
+const LISTENING: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+const LISTENING_V6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 80);

@@ -237,7 +237,9 @@ impl Epoll {
                     break;
                 }
                 match self.accept(index) {
-                    Ok(socket) => completions.push(Completion::Accepted { listener, socket }),
+                    Ok((socket, peer)) => {
+                        completions.push(Completion::Accepted { listener, socket, peer });
+                    }
                     Err(Errno::AGAIN) => self.listeners[index].ready = false,
                     Err(error) if is_of_the_connection(error) => {}
                     Err(error) => {
@@ -249,12 +251,15 @@ impl Epoll {
         }
     }
 
-    fn accept(&mut self, index: usize) -> Result<Socket, Errno> {
+    fn accept(&mut self, index: usize) -> Result<(Socket, Option<SocketAddr>), Errno> {
         self.sockets.reserve()?;
         self.counters.enters += 1;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        match rustix::net::accept_with(&self.listeners[index].descriptor, flags) {
-            Ok(descriptor) => Ok(self.sockets.insert(descriptor, NOBODY, Flags::WRITABLE)),
+        match rustix::net::acceptfrom_with(&self.listeners[index].descriptor, flags) {
+            Ok((descriptor, from)) => {
+                let socket = self.sockets.insert(descriptor, NOBODY, Flags::WRITABLE);
+                Ok((socket, from.and_then(socket::peer)))
+            }
             Err(error) => {
                 self.sockets.unreserve();
                 Err(error)

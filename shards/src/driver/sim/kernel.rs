@@ -2,7 +2,8 @@
 //! turn. What a connection does is decided in `tcp`, what a listener does in `listen`.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -31,6 +32,8 @@ pub(super) struct Kernel {
     /// Clients that something happened to since they were last taken.
     pub news: VecDeque<ClientId>,
     pub clients: u32,
+    /// Where connections come from that do not come from this host, by the index of the end that is accepted.
+    sources: HashMap<u32, IpAddr>,
     pub log: Log,
     events: BinaryHeap<Due>,
     scheduled: u64,
@@ -116,6 +119,7 @@ impl Kernel {
             listeners: Vec::new(),
             news: VecDeque::new(),
             clients: 0,
+            sources: HashMap::new(),
             log: Log::default(),
             events: BinaryHeap::new(),
             scheduled: 0,
@@ -226,6 +230,21 @@ impl Kernel {
         self.log.note(self.now, what, whom, value);
     }
 
+    /// A connection whose far end this is comes from there; `None` is from this host.
+    pub fn comes_from(&mut self, far: EndId, from: Option<IpAddr>) {
+        match from {
+            Some(from) => self.sources.insert(far.index, from),
+            // Somebody else may have had the index.
+            None => self.sources.remove(&far.index),
+        };
+    }
+
+    /// Where the connection comes from that is being accepted as this end.
+    pub fn source(&self, far: EndId) -> SocketAddr {
+        let ip = self.sources.get(&far.index).copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        SocketAddr::new(ip, FIRST_PORT + (far.index % u32::from(u16::MAX - FIRST_PORT)) as u16)
+    }
+
     /// Picks one of `count` by chance.
     pub fn pick(&mut self, count: usize) -> usize {
         if count == 1 { 0 } else { self.random.below(count as u64) as usize }
@@ -292,6 +311,9 @@ impl Ord for Due {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
+
+/// Ports that nobody listens on begin here, as on Linux.
+const FIRST_PORT: u16 = 32_768;
 
 /// A world does not begin at zero, where "a minute ago" would not exist.
 const START: u64 = 3_600_000_000_000;

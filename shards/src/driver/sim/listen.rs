@@ -113,7 +113,8 @@ impl Kernel {
             self.ends.get_mut(far).expect("the backlog holds it").owner = Owner::Shard(shard);
             self.shards[shard as usize].sockets += 1;
             self.note(What::Accepted, shard.into(), far.index.into());
-            completions.push(Completion::Accepted { listener, socket: Socket(far.index) });
+            let peer = Some(self.source(far));
+            completions.push(Completion::Accepted { listener, socket: Socket(far.index), peer });
         }
     }
 

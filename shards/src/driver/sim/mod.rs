@@ -240,7 +240,7 @@ impl Driver for Sim {
         end.token = token;
     }
 
-    fn connect(&mut self, token: Token, address: SocketAddr, _from: Option<IpAddr>) -> Result<Socket, Errno> {
+    fn connect(&mut self, token: Token, address: SocketAddr, from: Option<IpAddr>) -> Result<Socket, Errno> {
         let mut kernel = self.world.kernel();
         let state = &mut kernel.shards[self.index as usize];
         if state.sockets >= state.sockets_max {
@@ -252,7 +252,8 @@ impl Driver for Sim {
         } else {
             kernel.route(address, None)
         };
-        let (near, _) = kernel.dial(Owner::Shard(self.index), to);
+        let (near, far) = kernel.dial(Owner::Shard(self.index), to);
+        kernel.comes_from(far, from);
         let end = kernel.ends.get_mut(near).expect("it was just made");
         end.flags.set(Flags::ADOPTED.or(Flags::CONNECTING));
         end.token = token;

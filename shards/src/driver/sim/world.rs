@@ -2,7 +2,7 @@
 //! nothing itself.
 
 use std::cell::{RefCell, RefMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,12 +70,17 @@ impl World {
     /// Connects a client to one of the listeners of this address, chosen by chance. The connection takes as long
     /// as the network does; [`Client::state`] tells whether it was refused.
     pub fn connect(&self, address: SocketAddr) -> Client {
-        self.dial(address, None)
+        self.dial(address, None, None)
+    }
+
+    /// As [`World::connect`], from another host: the server sees its address.
+    pub fn connect_from(&self, from: IpAddr, address: SocketAddr) -> Client {
+        self.dial(address, None, Some(from))
     }
 
     /// Connects a client to the listener that this shard has on the address.
     pub fn connect_to(&self, address: SocketAddr, shard: ShardId) -> Client {
-        self.dial(address, Some(shard))
+        self.dial(address, Some(shard), None)
     }
 
     /// The next client with news: bytes, the end of them, a reset, a half-close. Each is named once until then.
@@ -133,10 +138,11 @@ impl World {
         self.kernel.try_borrow_mut().ok()
     }
 
-    fn dial(&self, address: SocketAddr, shard: Option<ShardId>) -> Client {
+    fn dial(&self, address: SocketAddr, shard: Option<ShardId>, from: Option<IpAddr>) -> Client {
         let mut kernel = self.kernel();
         let to = kernel.route(address, shard);
-        let (near, _) = kernel.dial(Owner::Client, to);
+        let (near, far) = kernel.dial(Owner::Client, to);
+        kernel.comes_from(far, from);
         let number = kernel.clients;
         kernel.clients += 1;
         kernel.ends.get_mut(near).expect("it was just made").token = Token { index: number, generation: 0 };

@@ -2,9 +2,11 @@
 //! and the frames in flight. Never knows a connection beyond its token, and never runs a callback.
 //!
 //! `setup` makes the ring and enters it, `probe` says what the kernel has. `submit` turns what is asked for into
-//! entries, `reap` turns completions into what the turn understands. `buffers`, `files`, `flight` and `operation`
-//! own the receive buffers, the sockets, what the kernel still owes, and the names of it.
+//! entries, `reap` turns completions into what the turn understands. `arrivals`, `buffers`, `files`, `flight` and
+//! `operation` own the addresses of those who come, the receive buffers, the sockets, what the kernel still owes, and
+//! the names of it.
 
+mod arrivals;
 mod buffers;
 mod files;
 mod flight;
@@ -20,10 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::SocketAddrAny;
+use rustix::net::{AddressFamily, SocketAddrAny};
 
 pub use probe::{Features, Mode};
 
+use self::arrivals::Arrivals;
 use self::buffers::Buffers;
 use self::files::Files;
 use self::flight::{CLOSE, CONNECT, Flights, RECEIVE, REST};
@@ -70,22 +73,27 @@ pub struct Uring {
 struct Listener {
     socket: OwnedFd,
     accepting: Accepting,
+    arrivals: Arrivals,
 }
 
 /// What a listener does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepting {
-    /// Nothing is armed.
-    Nobody,
-    /// Everybody who comes, by one operation.
-    Everybody,
-    /// One, because places are scarce: the kernel resets a connection that it accepts and has no place for.
-    One,
-    /// Everybody is being cancelled, to go on one by one.
-    Narrowing,
-    /// The turn has told it to stop.
+    /// Nothing is armed, but for accepts that were in flight when one of them failed.
+    Off,
+    /// As many accepts are in flight as there are places for.
+    On,
+    /// The turn has told it to stop: what is in flight is being cancelled.
     Ending,
 }
+
+/// Accepts that one listener has in flight: so many connections find a shard in one turn before the next one arms
+/// more, and each brings its address. Measured: 4, 16 and 32 cost the same, 64 fill the cache.
+const ACCEPTS: u32 = 16;
+
+/// The same where shards share one listening socket, which wakes the accept that waits longest: the smaller, the
+/// sooner it is another shard's turn.
+const SHARED_ACCEPTS: u32 = 4;
 
 /// How often one turn goes back for completions that found no place in the queue, before it lets the shard work.
 const FLUSH_ROUNDS: usize = 64;
@@ -175,6 +183,9 @@ impl Uring {
             self.cancel_flights(*token, RECEIVE | REST | CONNECT);
             self.cancel_send(*token);
         }
+        for index in 0..self.listeners.len() {
+            self.push_cancel_accepts(ListenerId(index as u8));
+        }
         let mut lost = Vec::new();
         // An entry into the kernel runs at least 16 of the operations that are due.
         for _ in 0..FLUSH_ROUNDS + owed.len() / 16 {
@@ -183,8 +194,7 @@ impl Uring {
             self.reap(&mut lost);
             self.early.clear();
             lost.clear();
-            if self.ring.queued() == 0 && !self.ring.has_overflowed() && self.flights.owed().next().is_none()
-            {
+            if self.ring.queued() == 0 && !self.ring.has_overflowed() && !self.owes() {
                 return true;
             }
             if entered.is_err_and(|error| !matches!(error, Errno::BUSY | Errno::AGAIN)) {
@@ -194,6 +204,18 @@ impl Uring {
             self.push_again();
         }
         false
+    }
+
+    /// Whether the kernel holds any of our memory.
+    fn owes(&self) -> bool {
+        let accepts = self.listeners.iter().any(|listener| listener.arrivals.in_flight() > 0);
+        accepts || self.flights.owed().next().is_some()
+    }
+
+    /// Places of the file table that nothing has and no accept in flight will take.
+    fn room(&self) -> u32 {
+        let accepts: u32 = self.listeners.iter().map(|listener| listener.arrivals.in_flight()).sum();
+        self.files.room().saturating_sub(accepts)
     }
 }
 
@@ -207,20 +229,26 @@ impl Driver for Uring {
     fn listen(&mut self, listener: OwnedFd) -> std::io::Result<ListenerId> {
         let id = u8::try_from(self.listeners.len())
             .map_err(|_| std::io::Error::other("a shard has at most 256 listeners"))?;
-        self.listeners.push(Listener { socket: listener, accepting: Accepting::Nobody });
+        let is_shared = rustix::net::sockopt::socket_domain(&listener)? == AddressFamily::UNIX;
+        let arrivals = Arrivals::new(if is_shared { SHARED_ACCEPTS } else { ACCEPTS });
+        self.listeners.push(Listener { socket: listener, accepting: Accepting::Off, arrivals });
         Ok(ListenerId(id))
     }
 
     fn arm_accept(&mut self, listener: ListenerId) {
-        self.push_accept(listener);
+        if let Some(state) = self.listeners.get_mut(usize::from(listener.0))
+            && state.accepting == Accepting::Off
+        {
+            state.accepting = Accepting::On;
+            self.push_accepts(listener);
+        }
     }
 
     fn cancel_accept(&mut self, listener: ListenerId) {
-        if let Some(state) = self.listeners.get_mut(usize::from(listener.0))
-            && state.accepting != Accepting::Nobody
+        if let Some(state) = self.listeners.get(usize::from(listener.0))
+            && state.accepting == Accepting::On
         {
-            state.accepting = Accepting::Ending;
-            self.push_cancel_accept(listener);
+            self.push_cancel_accepts(listener);
         }
     }
 
@@ -299,6 +327,7 @@ impl Drop for Uring {
         if !self.drain() {
             // Better lost than written to by the kernel after somebody else has it.
             self.buffers.leak();
+            self.listeners.iter_mut().for_each(|listener| listener.arrivals.leak());
             std::mem::forget(std::mem::replace(&mut self.flights, Flights::new()));
         }
     }

@@ -7,7 +7,7 @@ use crate::token::{GENERATION_MASK, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Operation {
-    /// Multishot accept; the index is the listener.
+    /// Accept of one connection; the index is the listener, the generation the place of its address.
     Accept = 1,
     /// Multishot receive into provided buffers.
     Receive = 2,

@@ -9,7 +9,6 @@ use rustix::io::Errno;
 use super::files;
 use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST, SHUTDOWN};
 use super::operation::Operation;
-use super::submit::SCARCE;
 use super::{Accepting, Uring};
 use crate::driver::{Buffer, Completion, ReceiveEnd};
 use crate::token::{ListenerId, ShardId, Token};
@@ -58,7 +57,7 @@ impl Uring {
 
     fn said(&mut self, operation: Operation, token: Token, said: Said, out: &mut Vec<Completion>) {
         match operation {
-            Operation::Accept => self.accepted(ListenerId(token.index as u8), said, out),
+            Operation::Accept => self.accepted(token, said.result, out),
             Operation::Receive => self.received(token, said, out),
             Operation::Rest => {
                 self.flights.clear(token, REST | CANCEL);
@@ -85,8 +84,8 @@ impl Uring {
                 }
             }
             Operation::CancelAccept => {
-                let state = self.listeners.get(token.index as usize).map(|state| state.accepting);
-                if matches!(state, Some(Accepting::Narrowing | Accepting::Ending)) {
+                let state = self.listeners.get(token.index as usize);
+                if state.is_some_and(|state| state.arrivals.is_held(token.generation)) {
                     self.again.push((operation, token));
                 }
             }
@@ -118,30 +117,26 @@ impl Uring {
         }
     }
 
-    fn accepted(&mut self, listener: ListenerId, said: Said, out: &mut Vec<Completion>) {
-        if let Ok(descriptor) = said.result {
-            out.push(Completion::Accepted { listener, socket: self.files.accepted(descriptor) });
-        }
+    fn accepted(&mut self, arrival: Token, result: Result<u32, Errno>, out: &mut Vec<Completion>) {
+        let listener = ListenerId(arrival.index as u8);
         let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        let token = Token { index: u32::from(listener.0), generation: 0 };
-        if said.more {
-            if state.accepting == Accepting::Everybody && self.files.room() <= SCARCE {
-                state.accepting = Accepting::Narrowing;
-                self.again.push((Operation::CancelAccept, token));
-            }
-            return;
+        let peer = state.arrivals.take(arrival.generation);
+        if let Ok(descriptor) = result {
+            out.push(Completion::Accepted { listener, socket: self.files.accepted(descriptor), peer });
         }
-        let was = std::mem::replace(&mut state.accepting, Accepting::Nobody);
-        match (said.result, was) {
-            (Err(Errno::CANCELED), Accepting::Narrowing) => self.again.push((Operation::Accept, token)),
-            (Err(error), _) => out.push(Completion::AcceptEnded { listener, error }),
-            (Ok(_), Accepting::One | Accepting::Narrowing) => self.again.push((Operation::Accept, token)),
-            (Ok(_), Accepting::Everybody | Accepting::Nobody) => {
-                self.counters.rearmed += 1;
-                self.again.push((Operation::Accept, token));
+        match (result, state.accepting) {
+            (Ok(_), Accepting::On) => self.again.push((Operation::Accept, arrival)),
+            (Err(error), Accepting::On) => {
+                // Those beside it stay in flight: they fail alike, unheard, or bring somebody.
+                state.accepting = Accepting::Off;
+                out.push(Completion::AcceptEnded { listener, error });
             }
-            (Ok(_), Accepting::Ending) => {
-                out.push(Completion::AcceptEnded { listener, error: Errno::CANCELED });
+            (Ok(_) | Err(_), Accepting::Off) => {}
+            (Ok(_) | Err(_), Accepting::Ending) => {
+                if state.arrivals.in_flight() == 0 {
+                    state.accepting = Accepting::Off;
+                    out.push(Completion::AcceptEnded { listener, error: Errno::CANCELED });
+                }
             }
         }
     }

@@ -24,47 +24,52 @@ use crate::tx::Frame;
 const POLL_FIRST: u16 = 1;
 const MULTISHOT: u16 = 1 << 1;
 
-/// From here on connections are accepted one by one, so that none is accepted without a place. Only a burst
-/// larger than this, in the very turn in which places become scarce, can lose a connection: one.
-pub(super) const SCARCE: u32 = 64;
-
 /// Lets the kernel choose the place in the file table.
 const ANY_PLACE: i32 = -1;
 
 impl Uring {
-    pub(super) fn push_accept(&mut self, listener: ListenerId) {
-        let room = self.files.room();
-        let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if state.accepting != Accepting::Nobody {
-            return;
-        }
-        if room == 0 {
-            // In the backlog a connection can wait.
-            self.early.push(Completion::AcceptEnded { listener, error: Errno::NFILE });
-            return;
-        }
-        let (socket, direct) = (types::Fd(state.socket.as_raw_fd()), self.files.direct().is_some());
+    /// Keeps as many accepts in flight as the listener has arrivals for, and never more than there are places: the
+    /// kernel resets a connection that it accepts and has no place for, in the backlog it can wait.
+    pub(super) fn push_accepts(&mut self, listener: ListenerId) {
+        let direct = self.files.direct().is_some();
         let flags = if direct { 0 } else { libc::SOCK_CLOEXEC };
-        let entry = if room > SCARCE {
-            state.accepting = Accepting::Everybody;
-            opcode::AcceptMulti::new(socket).allocate_file_index(direct).flags(flags).build()
-        } else {
-            state.accepting = Accepting::One;
-            let place = direct.then(DestinationSlot::auto_target);
-            let nowhere = std::ptr::null_mut();
-            opcode::Accept::new(socket, nowhere, nowhere.cast()).file_index(place).flags(flags).build()
-        };
-        // SAFETY: the entry points to no memory: the address of the peer is not asked for.
-        unsafe { self.push(&entry.user_data(Operation::Accept.at(u32::from(listener.0)))) };
+        let mut room = self.room();
+        loop {
+            let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
+            if state.accepting != Accepting::On {
+                return;
+            }
+            if room == 0 && state.arrivals.in_flight() == 0 {
+                state.accepting = Accepting::Off;
+                return self.early.push(Completion::AcceptEnded { listener, error: Errno::NFILE });
+            }
+            if room == 0 {
+                return;
+            }
+            let Some((place, to)) = state.arrivals.lend() else { return };
+            room -= 1;
+            let entry = opcode::Accept::new(types::Fd(state.socket.as_raw_fd()), to.address, to.len)
+                .file_index(direct.then(DestinationSlot::auto_target))
+                .flags(flags)
+                .build()
+                .user_data(Operation::Accept.of(arrival(listener, place)));
+            // SAFETY: `arrivals` has lent the place to the kernel until this accept completes, and is leaked if the
+            // driver ends before that.
+            unsafe { self.push(&entry) };
+        }
     }
 
-    pub(super) fn push_cancel_accept(&mut self, listener: ListenerId) {
+    /// Ends the accepts of a listener; when the last one has ended it is told.
+    pub(super) fn push_cancel_accepts(&mut self, listener: ListenerId) {
         let Some(state) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if state.accepting == Accepting::Nobody {
-            return;
+        state.accepting = Accepting::Ending;
+        for place in state.arrivals.held() {
+            self.push_cancel_accept(arrival(listener, place));
         }
-        let index = u32::from(listener.0);
-        self.push_cancel(Operation::Accept.at(index), Operation::CancelAccept.at(index));
+    }
+
+    fn push_cancel_accept(&mut self, arrival: Token) {
+        self.push_cancel(Operation::Accept.of(arrival), Operation::CancelAccept.of(arrival));
     }
 
     pub(super) fn push_receive(&mut self, token: Token, socket: Socket, how: Receive) {
@@ -187,7 +192,7 @@ impl Uring {
     /// Puts a descriptor into the file table, at a place the kernel chooses so that it never collides with an
     /// accept. One system call, because the place must be known before the connect is queued.
     fn install(&mut self, made: &OwnedFd) -> Result<Socket, Errno> {
-        if self.files.room() == 0 {
+        if self.room() == 0 {
             return Err(Errno::NFILE);
         }
         *self.installing = made.as_fd().as_raw_fd();
@@ -238,8 +243,8 @@ impl Uring {
         let mut again = std::mem::take(&mut self.again);
         for (operation, token) in again.drain(..) {
             match operation {
-                Operation::Accept => self.push_accept(ListenerId(token.index as u8)),
-                Operation::CancelAccept => self.push_cancel_accept(ListenerId(token.index as u8)),
+                Operation::Accept => self.push_accepts(ListenerId(token.index as u8)),
+                Operation::CancelAccept => self.push_cancel_accept(token),
                 Operation::Wake => self.push_wake(),
                 Operation::CancelReceive => self.cancel_flights(token, RECEIVE),
                 Operation::CancelRest => self.cancel_flights(token, REST),
@@ -332,4 +337,9 @@ impl Uring {
             self.addresses.clear();
         }
     }
+}
+
+/// The name of an accept in flight: its listener, and the place of its address.
+fn arrival(listener: ListenerId, place: u32) -> Token {
+    Token { index: u32::from(listener.0), generation: place }
 }

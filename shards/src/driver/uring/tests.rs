@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::flight::REST;
-use super::submit::SCARCE;
 use super::*;
 use crate::driver::ReceiveEnd;
 
@@ -254,19 +253,54 @@ fn a_full_table_leaves_new_connections_in_the_backlog() {
 
 #[test]
 fn places_that_become_scarce_lose_no_connection() {
-    let places = 2 * SCARCE;
+    let places = 2 * ACCEPTS;
     let mut bench = Bench::new(&Options { sockets_max: places, ..options() });
-    let mut clients = Vec::new();
-    for _ in 0..places {
-        clients.push(TcpStream::connect(bench.address).unwrap());
+    // All at once, so that the kernel would accept more than there are places for if it could.
+    let clients: Vec<_> = (0..places + 8).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
+    let sockets: Vec<_> = (0..places).map(|_| bench.until(accepted)).collect();
+    assert_eq!(bench.until(accept_error), Errno::NFILE);
+    assert_eq!((bench.driver.room(), bench.driver.files.room()), (0, 0), "every place is taken");
+    bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    assert_eq!(bench.completions.iter().find_map(accepted), None);
+    for socket in sockets {
+        bench.driver.discard(socket);
+    }
+    bench.driver.arm_accept(bench.listener);
+    for _ in 0..8 {
         bench.until(accepted);
     }
-    assert_eq!(bench.until(accept_error), Errno::NFILE);
-    let mut waiting = TcpStream::connect(bench.address).unwrap();
-    waiting.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    drop(clients);
+}
+
+#[test]
+fn who_comes_is_known_by_address() {
+    for sockets_max in [64, 0] {
+        let mut bench = Bench::new(&Options { sockets_max, ..options() });
+        let clients: Vec<_> = (0..3 * ACCEPTS).map(|_| TcpStream::connect(bench.address).unwrap()).collect();
+        let mut wanted: Vec<_> = clients.iter().map(|client| client.local_addr().unwrap()).collect();
+        let peer = |said: &Completion| {
+            if let Completion::Accepted { peer, .. } = said { Some(peer.expect("it is TCP")) } else { None }
+        };
+        let mut seen: Vec<_> = clients.iter().map(|_| bench.until(peer)).collect();
+        (wanted.sort_unstable(), seen.sort_unstable());
+        assert_eq!(seen, wanted);
+    }
+}
+
+#[test]
+fn an_accept_that_fails_is_told_once() {
+    let mut bench = Bench::new(&options());
     bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
-    let nothing = waiting.read(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock), "it waits in the backlog");
+    let listening = &bench.driver.listeners[0];
+    assert_eq!(listening.arrivals.in_flight(), ACCEPTS);
+    // The kernel ends every accept of a listener that is shut down.
+    rustix::net::shutdown(&listening.socket, rustix::net::Shutdown::Read).unwrap();
+    assert_eq!(bench.until(accept_error), Errno::INVAL);
+    for _ in 0..100 {
+        bench.driver.turn(Wait::Poll, &mut bench.completions).unwrap();
+    }
+    assert_eq!(bench.completions.iter().find_map(accept_error), None, "the others are not heard of");
+    assert_eq!(bench.driver.listeners[0].arrivals.in_flight(), 0);
 }
 
 #[test]
