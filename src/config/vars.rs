@@ -306,13 +306,13 @@ vars! {
     /// How far the clocks of issuer and server may differ.
     jwt_leeway: Duration = "30", "REALTIME_JWT_LEEWAY", seconds, range(0, 600), live;
     /// What connections without a token may do while authentication is on.
-    anonymous: Anonymous = "refuse", "REALTIME_ANONYMOUS", live, later;
+    anonymous: Anonymous = "refuse", "REALTIME_ANONYMOUS", live;
     /// Time a connection gets to send its token as first message, or a new one after the old one has expired.
-    auth_timeout: Duration = "10", "REALTIME_AUTH_TIMEOUT", seconds, range(1, 300), live, later;
+    auth_timeout: Duration = "10", "REALTIME_AUTH_TIMEOUT", seconds, range(1, 300), live;
     /// Whether a token may stand in the address as ?token=; it is never logged.
-    auth_query: bool = "true", "REALTIME_AUTH_QUERY", live, later;
+    auth_query: bool = "true", "REALTIME_AUTH_QUERY", live;
     /// Name of the cookie that may hold a token; taken only from origins that REALTIME_CORS_ORIGINS lists.
-    auth_cookie: Option<Token> = "", "REALTIME_AUTH_COOKIE", live, later;
+    auth_cookie: Option<Token> = "", "REALTIME_AUTH_COOKIE", live;
     /// Whether WebSockets and streams are opened for requests without an Origin field. Auto is yes with tokens or without a list of origins.
     origin_missing: OriginMissing = "auto", "REALTIME_ORIGIN_MISSING", live;
 
@@ -346,13 +346,13 @@ vars! {
     /// Whether the limits below count.
     rate_limit_enabled: bool = "false", "REALTIME_RATE_LIMIT_ENABLED", live;
     /// Concurrent connections per address.
-    rate_limit_connections: u32 = "10", "REALTIME_RATE_LIMIT_CONNECTIONS", range(1, 100_000_000), live, later;
+    rate_limit_connections: u32 = "10", "REALTIME_RATE_LIMIT_CONNECTIONS", range(1, 100_000_000), live;
     /// Messages a connection may send per minute.
     rate_limit_messages_per_minute: u32 = "60", "REALTIME_RATE_LIMIT_MESSAGES_PER_MINUTE" | "REALTIME_RATE_LIMIT_MESSAGES", range(1, 100_000_000), live;
     /// Messages a connection may send at once.
     rate_limit_burst: u32 = "10", "REALTIME_RATE_LIMIT_BURST", range(1, 100_000_000), live;
     /// Concurrent connections per user; 0 sets no limit.
-    rate_limit_connections_per_user: u32 = "0", "REALTIME_RATE_LIMIT_CONNECTIONS_PER_USER", range(0, 100_000_000), live, later;
+    rate_limit_connections_per_user: u32 = "0", "REALTIME_RATE_LIMIT_CONNECTIONS_PER_USER", range(0, 100_000_000), live;
     /// New connections per second and shard; 0 sets no limit.
     rate_limit_new_connections: u32 = "0", "REALTIME_RATE_LIMIT_NEW_CONNECTIONS", range(0, 10_000_000), live;
     /// Channels a connection may join per minute; 0 sets no limit.
@@ -362,7 +362,7 @@ vars! {
     /// Calls of the server API per second and shard; 0 sets no limit.
     rate_limit_api_calls: u32 = "0", "REALTIME_RATE_LIMIT_API_CALLS", range(0, 10_000_000), live;
     /// Addresses and users whose connections each shard counts; beyond, those seen least lately are forgotten.
-    rate_limit_table: u32 = "65536", "REALTIME_RATE_LIMIT_TABLE", range(64, 100_000_000), later;
+    rate_limit_table: u32 = "65536", "REALTIME_RATE_LIMIT_TABLE", range(64, 100_000_000);
     /// Whether a trusted proxy's X-Forwarded-For, Forwarded or X-Real-IP, the first that is there, names the client.
     behind_proxy: bool = "false", "REALTIME_BEHIND_PROXY", live;
     /// Whether connections of trusted proxies begin with a PROXY protocol header; others are served without one.

@@ -23,9 +23,9 @@ use crate::api::cors::Cors;
 use crate::api::server::{Job, Refusal};
 use crate::auth::Identity;
 use crate::handler::Repeat;
-use crate::limits::{Holder, Meter};
+use crate::limits::{Holder, Meter, Rules};
 pub use channels::Channels;
-use entry::Entry;
+use entry::{Entry, Known};
 
 /// The state of a connection.
 pub struct Conn {
@@ -210,14 +210,28 @@ pub struct Session {
     pub identity: Option<Box<Identity>>,
     /// When that ends.
     pub expiry: Option<Expiry>,
+    /// Who the client says it is, while others are asked whether there is room.
+    pub arriving: Option<Box<Arriving>>,
     /// The embedder's data.
     pub data: Option<Box<dyn Any>>,
     /// The embedder's timers.
     pub repeats: Vec<Repeating>,
+    /// What it may send, where its token says so.
+    pub rules: Option<Box<Rules>>,
     /// What it has sent lately, where that is limited.
     pub meter: Meter,
     /// Where it is counted.
     pub holder: Holder,
+}
+
+/// A client that has shown its token as first message.
+pub struct Arriving {
+    /// Who it is.
+    pub known: Known,
+    /// The mark of its command.
+    pub id: Option<Box<[u8]>>,
+    /// Commands behind that one, together at most [`entry::EARLY_BYTES_MAX`].
+    pub early: Vec<Box<[u8]>>,
 }
 
 /// When a connection ends because of who it is.

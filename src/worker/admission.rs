@@ -9,9 +9,8 @@
 use highper_shards::mesh::Lane;
 use highper_shards::{ShardId, SlotId};
 
-use super::limits::Shut;
 use super::{ShardIo, Worker};
-use crate::limits::{Answered, Hold, Holder, Kind, Subject, Ticket, Verdict};
+use crate::limits::{Answered, Hold, Holder, Subject, Ticket, Verdict};
 use crate::message::Message;
 
 impl Worker {
@@ -50,17 +49,6 @@ impl Worker {
             verdict = self.take_answer(io, slot, round, subject.clone(), ticket);
         }
         verdict
-    }
-
-    /// The other shards have decided about a connection whose request waits.
-    pub(super) fn admitted(&mut self, io: &mut ShardIo, slot: SlotId, verdict: Verdict) {
-        match verdict {
-            // What waits for this is opened by the request path.
-            Verdict::Admitted => {}
-            Verdict::Refused(Kind::Network) => self.refuse(io, slot, Shut::Address),
-            Verdict::Refused(Kind::User) => self.refuse(io, slot, Shut::User),
-            Verdict::TryAgain => self.refuse(io, slot, Shut::Busy),
-        }
     }
 
     /// At home: another shard asks.

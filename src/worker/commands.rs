@@ -18,6 +18,9 @@ use crate::message::{Position, Publication, Purpose, Question, Receipt};
 impl Worker {
     /// A text message of a client that speaks the native dialect.
     pub(super) fn on_command(&mut self, io: &mut ShardIo, slot: SlotId, text: &[u8]) {
+        if self.keep_command(io, slot, text) {
+            return;
+        }
         match native::parse(text) {
             Ok(Request { id, command }) if !self.may_carry_out(io, slot, &command, id) => {}
             Ok(Request { id, command }) => self.carry_out(io, slot, command, id),

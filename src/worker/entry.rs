@@ -1,17 +1,22 @@
 //! Who comes in: a request for a WebSocket or a stream is read, judged, and opened, maybe after others were asked.
 //! Never reads frames or events.
 
+use std::sync::Arc;
+
 use highper_shards::SlotId;
 use highper_wire::dialect::{Dialect, native};
 use highper_wire::http1::{Connection, Head, Response, Status};
 use highper_wire::ws::handshake::{self, HandshakeRefusal};
 use highper_wire::ws::{Decoder, extension};
 
+use super::limits::Shut;
 use super::{ShardIo, Worker};
 use crate::api::credentials;
+use crate::auth::Identity;
 use crate::config::Anonymous;
 use crate::conn::entry::{Door, EARLY_BYTES_MAX, Entry, Handshake};
 use crate::conn::{Expiry, Http, Phase, WebSocket};
+use crate::limits::{Kind, Subject, Verdict};
 
 /// Why a request is turned away before anything opens.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,7 +82,73 @@ impl Worker {
             self.turn_away(io, slot, &Turned::new(Status::Unauthorized, message));
             return false;
         }
-        self.let_in(io, slot, entry)
+        self.count_in(io, slot, entry)
+    }
+
+    /// Counts somebody at the address and the user, and lets him in if both have room.
+    pub(super) fn count_in(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
+        let wanted = self.counted(io, slot, entry.known.identity.as_deref(), true);
+        if wanted.is_empty() {
+            return self.let_in(io, slot, entry);
+        }
+        match self.admit(io, slot, &wanted) {
+            Some(Verdict::Admitted) => self.let_in(io, slot, entry),
+            Some(refused) => {
+                self.admitted(io, slot, refused);
+                false
+            }
+            None => {
+                self.let_wait(io, slot, entry);
+                false
+            }
+        }
+    }
+
+    /// Where a connection is counted, with the limits.
+    pub(super) fn counted(
+        &self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        who: Option<&Identity>,
+        at_address: bool,
+    ) -> Vec<(Subject, u32)> {
+        let config = &self.shared.config;
+        if !config.rate_limit_enabled {
+            return Vec::new();
+        }
+        let address = io.conn(slot).and_then(|conn| conn.address()).filter(|_| at_address);
+        let of_address = address.map(|ip| (Subject::Network(ip.into()), config.rate_limit_connections));
+        let of_user = who.filter(|who| !who.user.is_empty()).and_then(|who| {
+            let most = who.limits.connections.unwrap_or(config.rate_limit_connections_per_user);
+            (most > 0).then(|| (Subject::User(Arc::from(&*who.user)), most))
+        });
+        of_address.into_iter().chain(of_user).collect()
+    }
+
+    /// Somebody waits for others to decide; nothing is a request behind his.
+    fn let_wait(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) {
+        if let Some(Phase::Http(http)) = io.conn(slot).map(|conn| &mut conn.phase) {
+            http.backlog.get_or_insert_default().entry = Some(Box::new(entry));
+        }
+    }
+
+    /// The verdict on a connection that was counted elsewhere.
+    pub(super) fn admitted(&mut self, io: &mut ShardIo, slot: SlotId, verdict: Verdict) {
+        if self.is_unknown(io, slot) {
+            return self.known_admitted(io, slot, verdict);
+        }
+        let shut = match verdict {
+            Verdict::Admitted => {
+                if let Some(entry) = take_entry(io, slot) {
+                    self.let_in(io, slot, entry);
+                }
+                return;
+            }
+            Verdict::Refused(Kind::Network) => Shut::Address,
+            Verdict::Refused(Kind::User) => Shut::User,
+            Verdict::TryAgain => Shut::Busy,
+        };
+        self.refuse(io, slot, shut);
     }
 
     /// Whether somebody who showed no token is turned away. Who speaks the native dialect can show one later.
@@ -198,6 +269,13 @@ impl Worker {
             open.out.write_last(|out| refusal.write(out, date));
         }
         self.close_http(io, slot);
+    }
+}
+
+fn take_entry(io: &mut ShardIo, slot: SlotId) -> Option<Entry> {
+    match &mut io.conn(slot)?.phase {
+        Phase::Http(Http { backlog: Some(backlog), .. }) => backlog.entry.take().map(|entry| *entry),
+        Phase::Proxy(_) | Phase::Http(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,
     }
 }
 

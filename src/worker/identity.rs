@@ -11,18 +11,22 @@ use highper_wire::ws::CloseCode;
 
 use super::close::Cause;
 use super::entry::Turned;
+use super::limits::Rates;
 use super::{ShardIo, Worker};
 use crate::api::cors::Rules;
 use crate::api::credentials;
 use crate::auth::{Action, Claims, Denied, Identity, TokenError, permit};
-use crate::conn::entry::Known;
-use crate::conn::{Expiry, Phase};
+use crate::conn::entry::{EARLY_BYTES_MAX, Known};
+use crate::conn::{Arriving, Expiry, Phase};
 use crate::handler::Error;
+use crate::limits::Verdict;
 
 /// Beyond the codes of RFC 6455, below 3500 a client may come back: the token has expired.
 const EXPIRED: CloseCode = CloseCode::new(3005);
 /// The token is not valid, or was revoked: the same client need not come back with it.
 pub(super) const INVALID_TOKEN: CloseCode = CloseCode::new(3500);
+/// The user has as many connections as it may; the same client need not come back soon.
+const CONNECTION_LIMIT: CloseCode = CloseCode::new(3504);
 /// The client never said who it is.
 const STALE: CloseCode = CloseCode::new(3502);
 
@@ -70,23 +74,67 @@ impl Worker {
 
     /// The client's command to say who it is.
     pub(super) fn on_auth(&mut self, io: &mut ShardIo, slot: SlotId, token: &str, id: Option<&[u8]>) {
-        let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) else { return };
-        let (is_unknown, endpoint) = (websocket.is_unknown, websocket.endpoint);
-        if !self.shared.config.auth_enabled || !is_unknown {
-            let message =
-                if is_unknown { "authentication is off" } else { "the client is known; use refresh" };
+        if !self.is_unknown(io, slot) {
+            let message = "the client is known; use refresh";
             return self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
         }
         match self.know(token) {
             Ok(known) => {
-                self.tell_authenticated(io, slot, known.identity.as_deref(), id);
-                self.settle_in(io, slot, endpoint, known);
+                // The address was counted when the connection opened.
+                let wanted = self.counted(io, slot, known.identity.as_deref(), false);
+                let Some(conn) = io.conn(slot) else { return };
+                let arriving = Arriving { known, id: id.map(Box::from), early: Vec::new() };
+                conn.session().arriving = Some(Box::new(arriving));
+                if let Some(verdict) = self.admit(io, slot, &wanted) {
+                    self.known_admitted(io, slot, verdict);
+                }
             }
             Err(error) => {
                 self.refuse_command(io, slot, ErrorCode::Unauthorized, &error.to_string(), id);
                 self.end(io, slot, Cause::Asked(INVALID_TOKEN, "invalid token".into()));
             }
         }
+    }
+
+    /// The verdict on a connection whose user was told by its first message.
+    pub(super) fn known_admitted(&mut self, io: &mut ShardIo, slot: SlotId, verdict: Verdict) {
+        let Some(conn) = io.conn(slot) else { return };
+        let (Some(endpoint), Some(arriving)) = (conn.endpoint(), conn.session().arriving.take()) else {
+            return;
+        };
+        let Arriving { known, id, early } = *arriving;
+        let (code, reason) = match verdict {
+            Verdict::Admitted => {
+                self.tell_authenticated(io, slot, known.identity.as_deref(), id.as_deref());
+                self.settle_in(io, slot, endpoint, known);
+                for text in early {
+                    if io.conn(slot).is_some_and(|conn| conn.is_open()) {
+                        self.on_command(io, slot, &text);
+                    }
+                }
+                return;
+            }
+            Verdict::Refused(_) => {
+                self.counters.limited_users += 1;
+                (CONNECTION_LIMIT, "this user has as many connections as it may")
+            }
+            Verdict::TryAgain => (CloseCode::TRY_LATER, "the server is busy"),
+        };
+        self.end(io, slot, Cause::Asked(code, reason.into()));
+    }
+
+    /// Keeps a command of a client whose token was taken while others are asked whether there is room; false if
+    /// nobody is asked.
+    pub(super) fn keep_command(&mut self, io: &mut ShardIo, slot: SlotId, text: &[u8]) -> bool {
+        let session = io.conn(slot).and_then(|conn| conn.session.as_mut());
+        let Some(arriving) = session.and_then(|session| session.arriving.as_mut()) else { return false };
+        let kept: usize = arriving.early.iter().map(|text| text.len() + 64).sum();
+        if kept + text.len() > EARLY_BYTES_MAX {
+            self.end(io, slot, Cause::Asked(CloseCode::POLICY, "too much before the answer to auth".into()));
+        } else {
+            arriving.early.push(text.into());
+        }
+        true
     }
 
     /// The client's command to go on with a newer token of the same user. What it joined it stays in.
@@ -128,8 +176,10 @@ impl Worker {
     pub(super) fn take_identity(&mut self, io: &mut ShardIo, slot: SlotId, identity: Box<Identity>) {
         let unix_millis = (self.shared.unix_millis)();
         let (now, leeway) = (io.now(), self.shared.config.jwt_leeway);
+        let rules = Rates::of_token(&self.shared.config, identity.limits);
         let Some(conn) = io.conn(slot) else { return };
         let session = conn.session();
+        session.rules = rules;
         session.expiry = identity.expires_at.map(|at| {
             let left = Duration::from_millis(at.saturating_mul(1000).saturating_sub(unix_millis));
             Expiry::At(now + left.min(EXPIRY_MAX) + leeway)

@@ -11,7 +11,9 @@ use highper_wire::ws::Kind;
 
 use super::close::Cause;
 use super::{ShardIo, Worker};
+use crate::auth;
 use crate::config::Config;
+use crate::conn::Session;
 use crate::limits::{Bucket, Level, Meter, Overrun, Rate, Rules};
 
 /// The rates of a shard; `None` is no limit.
@@ -76,6 +78,19 @@ impl Ceiling {
 }
 
 impl Rates {
+    /// What a connection may send whose token says so; `None` if it says nothing.
+    pub fn of_token(config: &Config, limits: auth::Limits) -> Option<Box<Rules>> {
+        if limits.messages_per_minute.or(limits.burst).is_none() {
+            return None;
+        }
+        Some(Box::new(Rules::new(
+            limits.messages_per_minute.unwrap_or(config.rate_limit_messages_per_minute),
+            limits.burst.unwrap_or(config.rate_limit_burst),
+            config.rate_limit_joins_per_minute,
+            config.rate_limit_bytes_per_minute.get(),
+        )))
+    }
+
     /// The rates that the configuration asks for.
     pub fn new(config: &Config) -> Self {
         let per_second = |count: u32| {
@@ -237,7 +252,10 @@ impl Worker {
     ) -> Result<(), Overrun> {
         let (Some(rules), now) = (&self.rates.sender, io.now()) else { return Ok(()) };
         match io.conn(slot) {
-            Some(conn) => take(&mut conn.session().meter, now, rules),
+            Some(conn) => {
+                let Session { meter, rules: own, .. } = conn.session();
+                take(meter, now, own.as_deref().unwrap_or(rules))
+            }
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use highper_realtime::CloseCode;
@@ -63,6 +63,15 @@ impl Client {
     /// A TCP connection on which nothing was said.
     pub fn connect(address: SocketAddr) -> Self {
         Self::on(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// A TCP connection from this address of the host.
+    pub fn from(address: SocketAddr, from: IpAddr) -> Self {
+        let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None);
+        let socket = socket.expect("a socket can be made");
+        net::bind(&socket, &SocketAddr::new(from, 0)).expect("the host has the address");
+        net::connect(&socket, &address).expect("the server listens");
+        Self::on(socket.into())
     }
 
     /// A TCP connection whose kernel receives at most about `bytes` that nobody has read (SO_RCVBUF).
