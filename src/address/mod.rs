@@ -1,5 +1,4 @@
-//! Where a client is: its address as a connection keeps it, whose word on it is believed, and the key under which
-//! limiters count it. Never reads a socket; no other part of who somebody is comes from here.
+//! Where a client is: its address as a connection keeps it, and whose word on it is believed. Never reads a socket; no other part of who somebody is comes from here.
 
 pub mod forwarded;
 
@@ -36,27 +35,6 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Under what limiters count an address: IPv4 each for itself, IPv6 by its first 64 bits, which one household or
-/// machine has for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AddressKey([u8; 16]);
-
-impl AddressKey {
-    /// The key of an address. IPv4 written as IPv6 counts as IPv4.
-    pub fn of(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            ip @ IpAddr::V4(_) => Self(mapped(ip).octets()),
-            // No network has an address of `::ffff:0:0/96`, so that the two never meet.
-            IpAddr::V6(ip) => Self((ip.to_bits() >> 64 << 64).to_be_bytes()),
-        }
-    }
-
-    /// The bytes to hash.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
 fn mapped(ip: IpAddr) -> Ipv6Addr {
     match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -88,9 +66,6 @@ impl Trusted {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::config::{Bounds, Value};
 
@@ -107,42 +82,6 @@ mod tests {
         assert_eq!(Address::of(Some(ip("::ffff:10.0.0.1"))).get(), Some(ip("10.0.0.1")));
         assert_eq!(Address::of(None).get(), None);
         assert_eq!(Address::of(Some(ip("::"))), Address::NONE, "`::` is nobody's");
-    }
-
-    /// xorshift64*.
-    fn random(state: &mut u64) -> u64 {
-        *state ^= *state >> 12;
-        *state ^= *state << 25;
-        *state ^= *state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    #[test]
-    fn p4_a_million_addresses_of_one_network_are_one_key() {
-        let mut state = 4;
-        let network = u128::from(random(&mut state) | 1 << 61) << 64;
-        let keys: HashSet<AddressKey> = (0..1_000_000)
-            .map(|_| AddressKey::of(Ipv6Addr::from_bits(network | u128::from(random(&mut state))).into()))
-            .collect();
-        assert_eq!(keys.len(), 1, "seed 4");
-        let next = AddressKey::of(Ipv6Addr::from_bits(network + (1 << 64)).into());
-        assert!(!keys.contains(&next), "the network beside it is another");
-    }
-
-    #[test]
-    fn p4_every_address_of_ipv4_is_a_key_however_it_is_written() {
-        let mut state = 5;
-        let mut keys = HashSet::new();
-        for _ in 0..100_000 {
-            let v4 = Ipv4Addr::from_bits(random(&mut state) as u32);
-            let key = AddressKey::of(v4.into());
-            assert_eq!(key, AddressKey::of(v4.to_ipv6_mapped().into()), "seed 5, {v4}");
-            assert_eq!(key, AddressKey::of(Address::of(Some(v4.into())).get().unwrap()));
-            keys.insert((key, v4));
-        }
-        let distinct: HashSet<AddressKey> = keys.iter().map(|(key, _)| *key).collect();
-        assert_eq!(distinct.len(), keys.len(), "seed 5: two addresses share no key");
-        assert!(!distinct.contains(&AddressKey::of(ip("::1"))), "nor does IPv6 share one with IPv4");
     }
 
     #[test]
