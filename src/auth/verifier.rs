@@ -12,7 +12,7 @@ use super::claims::{BadClaims, Claims};
 use super::jwks::{KID_LEN_MAX, KeySet};
 use super::keys::Key;
 use super::{AuthError, decode};
-use crate::config::{Config, JwtAlgorithm, Value};
+use crate::config::{AuthDriver, Config, JwtAlgorithm, Value};
 
 /// Checks tokens.
 #[derive(Clone, Debug)]
@@ -71,6 +71,9 @@ impl Verifier {
     /// REALTIME_JWT_SECRET is no key for REALTIME_JWT_ALGORITHM, or signatures are not to be checked outside testing
     /// and local.
     pub fn new(config: &Config) -> Result<Self, AuthError> {
+        match config.auth_driver {
+            AuthDriver::Jwt => {}
+        }
         if !config.jwt_verify_signature && !config.app_env.relaxed() {
             return Err(AuthError::Unsigned);
         }

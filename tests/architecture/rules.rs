@@ -53,7 +53,7 @@ const OWNERS: [(&str, &[&str]); 28] = [
         "base64",
         &[
             "src/auth/",
-            "tests/auth",
+            "tests/common/tokens.rs",
             "src/api/server/call.rs",
             "wire/src/sse/cursor.rs",
             "wire/src/ws/handshake",
