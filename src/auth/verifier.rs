@@ -202,8 +202,8 @@ impl Rules {
         if !self.issuers.is_empty() && !self.issuers.iter().any(|taken| Some(taken.as_str()) == issuer) {
             return Err(TokenError::Issuer);
         }
-        let is_ours = |audience: &Box<str>| self.audiences.iter().any(|ours| **ours == **audience);
-        if !self.audiences.is_empty() && !claims.audiences.iter().any(is_ours) {
+        let is_ours = |audience: &str| self.audiences.iter().any(|ours| ours == audience);
+        if !self.audiences.is_empty() && !claims.audiences.iter().any(|audience| is_ours(audience)) {
             return Err(TokenError::Audience);
         }
         Ok(())
