@@ -6,10 +6,10 @@ use std::fmt;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
 };
-use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 
-use super::AuthError;
+use super::{AuthError, decode};
 use crate::config::{Config, JwtAlgorithm};
 
 /// A key for tokens of one algorithm. `Debug` shows the algorithm alone.
@@ -45,9 +45,8 @@ impl Key {
         match (key.family(), key.kind()) {
             (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => check_rsa(n, e)?,
             (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
-                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| "an RSA key")?;
-                let parts = (DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key)(der);
-                let (n, e) = parts.map_err(|_| "an RSA key")?;
+                ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| KIND)?;
+                let (n, e) = rsa_parts(&key).ok_or(KIND)?;
                 check_rsa(&n, &e)?;
             }
             (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point))
@@ -100,6 +99,15 @@ fn of_pem(algorithm: JwtAlgorithm, pem: &str) -> Result<Key, BadKey> {
         AlgorithmFamily::Hmac => return Err("a secret, not a key in PEM"),
     };
     Key::new(algorithm, key.map_err(|_| "a public key in PEM of the kind that the algorithm needs")?)
+}
+
+/// Modulus and exponent of an RSA key.
+fn rsa_parts(key: &DecodingKey) -> Option<(Vec<u8>, Vec<u8>)> {
+    match Jwk::from_decoding_key(key, None).ok()?.algorithm {
+        AlgorithmParameters::RSA(parts) => Some((decode(&parts.n)?, decode(&parts.e)?)),
+        // The enum is not ours; an RSA key gives no other parts.
+        _ => None,
+    }
 }
 
 /// A point of the right length that lies on the curve.

@@ -12,7 +12,7 @@ use super::claims::{BadClaims, Claims};
 use super::jwks::{KID_LEN_MAX, KeySet};
 use super::keys::Key;
 use super::{AuthError, decode};
-use crate::config::{Config, JwtAlgorithm, Value};
+use crate::config::{AuthDriver, Config, JwtAlgorithm, Value};
 
 /// Checks tokens.
 #[derive(Clone, Debug)]
@@ -71,6 +71,9 @@ impl Verifier {
     /// REALTIME_JWT_SECRET is no key for REALTIME_JWT_ALGORITHM, or signatures are not to be checked outside testing
     /// and local.
     pub fn new(config: &Config) -> Result<Self, AuthError> {
+        match config.auth_driver {
+            AuthDriver::Jwt => {}
+        }
         if !config.jwt_verify_signature && !config.app_env.relaxed() {
             return Err(AuthError::Unsigned);
         }
@@ -199,8 +202,8 @@ impl Rules {
         if !self.issuers.is_empty() && !self.issuers.iter().any(|taken| Some(taken.as_str()) == issuer) {
             return Err(TokenError::Issuer);
         }
-        let is_ours = |audience: &Box<str>| self.audiences.iter().any(|ours| **ours == **audience);
-        if !self.audiences.is_empty() && !claims.audiences.iter().any(is_ours) {
+        let is_ours = |audience: &str| self.audiences.iter().any(|ours| ours == audience);
+        if !self.audiences.is_empty() && !claims.audiences.iter().any(|audience| is_ours(audience)) {
             return Err(TokenError::Audience);
         }
         Ok(())

@@ -56,7 +56,6 @@ const OWNERS: [(&str, &[&str]); 28] = [
         "base64",
         &[
             "src/auth/",
-            "tests/auth",
             "tests/common/tokens.rs",
             "src/api/server/call.rs",
             "wire/src/sse/cursor.rs",
