@@ -92,9 +92,9 @@ fn histories_are_halved_and_grow_again() {
     let mut last = bytes(&mut rig);
     for level in 2..=4 {
         rig.shared.board.set_overload(level, 0);
-        publish(&mut rig, 100);
+        publish(&mut rig, 1);
         let now = bytes(&mut rig);
-        assert!(now <= last / 2 && now > last / 2 - 3000, "level {level}: {now} of {last}");
+        assert!(now <= last / 2 + 1200 && now > last / 2 - 3000, "level {level}: {now} of {last}");
         last = now;
     }
     // It did not suffice: again, a second later.
@@ -107,7 +107,7 @@ fn histories_are_halved_and_grow_again() {
 
 #[test]
 fn from_the_third_level_on_the_slowest_go_first() {
-    let mut rig = Rig::new(4, 1, 64, |_| {});
+    let mut rig = Rig::new(4, 1, 64, |config| config.websocket_compression = false);
     let clients: Vec<Client> = (0..40).map(|_| rig.knock("/echo")).collect();
     for client in &clients {
         assert_eq!(status(&rig.answer(client).0), 101);
@@ -134,10 +134,15 @@ fn from_the_third_level_on_the_slowest_go_first() {
     rig.run_for(Duration::from_millis(200));
     assert_eq!(open(&mut rig), 24, "no more than it takes");
     assert!(queued(&mut rig) < before / 2);
-    for (number, client) in clients.iter().enumerate() {
-        client.resume_reading();
-        rig.run_for(Duration::from_millis(500));
-        let received = client.read();
+    clients.iter().for_each(Client::resume_reading);
+    let mut received = vec![Vec::new(); clients.len()];
+    for _ in 0..100 {
+        rig.run_for(Duration::from_millis(10));
+        for (client, received) in clients.iter().zip(&mut received) {
+            client.read_into(received);
+        }
+    }
+    for (number, received) in received.iter().enumerate() {
         let code = 1013u16.to_be_bytes();
         let is_told = received.windows(2).any(|window| window == code);
         assert_eq!(is_told, number >= 24, "client {number}");

@@ -24,7 +24,19 @@ pub struct Process {
 impl Process {
     /// Starts a server of two shards on the loopback with these variables, and an echo endpoint at `/echo`.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_realtime"))
+        Self::run(Command::new(env!("CARGO_BIN_EXE_realtime")), variables)
+    }
+
+    /// The same with so many descriptors (RLIMIT_NOFILE).
+    pub fn limited(variables: &[(&str, &str)], descriptors: u32) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("ulimit -n {descriptors} && exec \"$0\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_realtime")]);
+        Self::run(command, variables)
+    }
+
+    fn run(mut command: Command, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env_clear()
             .envs([("REALTIME_HOST", "127.0.0.1"), ("REALTIME_PORT", "0"), ("REALTIME_SHARDS", "2")])
             .env("REALTIME_ECHO_PATH", "/echo")
