@@ -261,6 +261,19 @@ fn networks_contain_their_addresses_and_no_bits_beyond_the_prefix() {
 }
 
 #[test]
+fn whoever_believes_proxies_is_told_to_name_them() {
+    for name in ["REALTIME_BEHIND_PROXY", "REALTIME_PROXY_PROTOCOL"] {
+        let warnings = |more: &[(&str, &str)]| load(&[&[(name, "true")], more].concat()).unwrap().warnings;
+        let alone = warnings(&[]);
+        assert_eq!(alone.len(), 1, "{alone:?}");
+        let text = alone[0].to_string();
+        assert!(text.contains(name) && text.contains("REALTIME_TRUSTED_PROXIES"), "{text}");
+        assert_eq!(warnings(&[("REALTIME_TRUSTED_PROXIES", "10.0.0.0/8")]), []);
+        assert_eq!(warnings(&[("REALTIME_HOST", "unix:/run/realtime.sock")]), [], "a socket file names them");
+    }
+}
+
+#[test]
 fn shards_cores_and_ceilings_can_be_left_to_the_server() {
     for auto in ["auto", "AUTO", "0"] {
         assert_eq!(config(&[("REALTIME_SHARDS", auto)]).shards, Shards::Auto);

@@ -180,8 +180,11 @@ fn combinations_that_are_not_wise_bring_advice() {
             &[("REALTIME_CPU_LIST", "0"), ("REALTIME_CPU_POLICY", "none")],
             "REALTIME_CPU_LIST=0 (environment): has no effect",
         ),
-        (&[("REALTIME_PROXY_PROTOCOL", "1")], "REALTIME_PROXY_PROTOCOL=true (environment): anyone can claim"),
-        (&[("REALTIME_BEHIND_PROXY", "1")], "REALTIME_BEHIND_PROXY=true (environment): anyone can claim"),
+        (
+            &[("REALTIME_PROXY_PROTOCOL", "1")],
+            "REALTIME_PROXY_PROTOCOL=true (environment): nobody is believed",
+        ),
+        (&[("REALTIME_BEHIND_PROXY", "1")], "REALTIME_BEHIND_PROXY=true (environment): nobody is believed"),
         (
             &[("REALTIME_AUTH_ENABLED", "1"), ("APP_ENV", "local")],
             "REALTIME_JWT_SECRET= (default): without a key nobody can authenticate",

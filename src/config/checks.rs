@@ -4,7 +4,7 @@ use super::error::{ConfigError, Warning};
 use super::load::Loaded;
 use super::names;
 use super::row::Status;
-use super::value::{CpuPolicy, KeySource, Secret, UrlPath, Value};
+use super::value::{CpuPolicy, Host, KeySource, Secret, UrlPath, Value};
 
 /// Runs every check. What depends on a `broken` row is not judged.
 pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigError>) {
@@ -201,13 +201,15 @@ impl Findings<'_> {
 
     fn proxies(&mut self) {
         let config = &self.loaded.config;
-        if !config.trusted_proxies.is_empty() || self.is_broken("trusted_proxies") {
+        // Who comes by a socket file is believed without a list.
+        let is_by_file = matches!(config.host, Host::Unix(_));
+        if is_by_file || !config.trusted_proxies.is_empty() || self.is_broken("trusted_proxies") {
             return;
         }
         for (field, on) in [("behind_proxy", config.behind_proxy), ("proxy_protocol", config.proxy_protocol)]
         {
             if on {
-                let advice = "anyone can claim any address, REALTIME_TRUSTED_PROXIES names nobody";
+                let advice = "nobody is believed, REALTIME_TRUSTED_PROXIES names no network";
                 self.advise(field, advice.to_owned());
             }
         }

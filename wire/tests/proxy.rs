@@ -255,20 +255,24 @@ fn corpus(random: &mut Random) -> Vec<Vec<u8>> {
 #[test]
 fn p3_any_split_gives_the_same_result() {
     let seed = 0x9077;
-    println!("seed {seed}");
     let mut random = Random::new(seed);
     for header in corpus(&mut random) {
         let bytes = [&header[..], BEHIND].concat();
         let whole = read(&[&bytes]);
         for cut in 0..=bytes.len() {
-            assert_eq!(read(&[&bytes[..cut], &bytes[cut..]]), whole, "{} at {cut}", bytes.escape_ascii());
+            assert_eq!(
+                read(&[&bytes[..cut], &bytes[cut..]]),
+                whole,
+                "seed {seed}: {} at {cut}",
+                bytes.escape_ascii()
+            );
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(read(&single), whole, "{} byte by byte", bytes.escape_ascii());
+        assert_eq!(read(&single), whole, "seed {seed}: {} byte by byte", bytes.escape_ascii());
         let (first, second) = (random.below(bytes.len()), random.below(bytes.len()));
         let (first, second) = (first.min(second), first.max(second));
         let three = [&bytes[..first], &[], &bytes[first..second], &bytes[second..]];
-        assert_eq!(read(&three), whole, "{} at {first} and {second}", bytes.escape_ascii());
+        assert_eq!(read(&three), whole, "seed {seed}: {} at {first} and {second}", bytes.escape_ascii());
     }
 }
 

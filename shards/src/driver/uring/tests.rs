@@ -282,7 +282,8 @@ fn who_comes_is_known_by_address() {
             if let Completion::Accepted { peer, .. } = said { Some(peer.expect("it is TCP")) } else { None }
         };
         let mut seen: Vec<_> = clients.iter().map(|_| bench.until(peer)).collect();
-        (wanted.sort_unstable(), seen.sort_unstable());
+        wanted.sort_unstable();
+        seen.sort_unstable();
         assert_eq!(seen, wanted);
     }
 }
