@@ -31,6 +31,7 @@ pub mod hub;
 pub mod logs;
 pub mod message;
 pub mod observe;
+mod outbound;
 pub mod page;
 pub mod pool;
 pub mod running;

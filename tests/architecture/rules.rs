@@ -23,7 +23,7 @@ pub const FILE_LINES_MAX: usize = 500;
 pub const FUNCTION_LINES_MAX: usize = 70;
 
 /// Ranks inside `src/`: a module imports modules of lower rank only.
-const RANKS: [(&str, u8); 18] = [
+const RANKS: [(&str, u8); 19] = [
     ("config", 0),
     ("handler", 0),
     ("observe", 0),
@@ -31,6 +31,7 @@ const RANKS: [(&str, u8); 18] = [
     ("error", 1),
     ("logs", 1),
     ("message", 1),
+    ("outbound", 1),
     ("api", 2),
     ("hub", 2),
     ("pool", 2),
@@ -45,8 +46,17 @@ const RANKS: [(&str, u8); 18] = [
 ];
 
 /// Who may name a crate: prefixes of paths.
-const OWNERS: [(&str, &[&str]); 24] = [
-    ("base64", &["src/api/server/call.rs", "wire/src/sse/cursor.rs", "wire/src/ws/handshake", "wire/tests/"]),
+const OWNERS: [(&str, &[&str]); 26] = [
+    (
+        "base64",
+        &[
+            "src/api/server/call.rs",
+            "src/outbound.rs",
+            "wire/src/sse/cursor.rs",
+            "wire/src/ws/handshake",
+            "wire/tests/",
+        ],
+    ),
     ("clap", &["src/cli/", "bench/src/"]),
     ("core_affinity", &["shards/src/affinity.rs"]),
     (
@@ -67,12 +77,14 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("loom", &["shards/src/mesh/bell.rs", "shards/tests/"]),
     ("mimalloc", &["src/main.rs"]),
     ("rtrb", &["shards/src/mesh/"]),
+    ("rustls", &["src/outbound.rs", "tests/"]),
     ("sha1_smol", &["wire/src/ws/handshake"]),
     ("signal_hook", &["src/signals.rs"]),
     ("subtle", &["src/api/server/mod.rs"]),
     ("toml", &["src/config/file.rs"]),
     ("tracing_subscriber", &["src/logs.rs"]),
     ("tungstenite", &["wire/tests/", "bench/tests/", "bench/src/client/template.rs", "tests/"]),
+    ("ureq", &["src/outbound.rs"]),
 ];
 
 /// Crates that `wire` may depend on: none of them knows a socket, a clock or C.

@@ -60,6 +60,13 @@ impl UrlPath {
     }
 }
 
+impl Url {
+    /// The URL, with all that is never shown.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Cidr {
     /// Whether the address lies in the network. An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
