@@ -27,6 +27,7 @@ pub mod config;
 pub mod conn;
 pub mod error;
 pub mod handler;
+pub mod hooks;
 pub mod hub;
 pub mod logs;
 pub mod message;

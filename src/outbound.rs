@@ -1,6 +1,7 @@
 //! Requests that this server sends: one agent with fixed rules, and answers of bounded size. Never called on a data
 //! shard: it blocks its thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,6 @@ impl From<ureq::Error> for OutboundError {
         match error {
             ureq::Error::Timeout(_) => Self::Timeout,
             ureq::Error::BadUri(_) => Self::Failed("the URL is none to ask".to_owned()),
-            ureq::Error::BodyExceedsLimit(limit) => Self::TooLong(limit as usize),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -93,12 +93,9 @@ pub(crate) fn read(
     response: ureq::http::Response<ureq::Body>,
     bytes_max: usize,
 ) -> Result<Vec<u8>, OutboundError> {
-    // One byte more shows whether there is more than allowed.
-    let limit = bytes_max as u64 + 1;
-    let body = response.into_body().into_with_config().limit(limit).read_to_vec();
-    match body {
-        Ok(body) if body.len() <= bytes_max => Ok(body),
-        Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => Err(OutboundError::TooLong(bytes_max)),
+    match response.into_body().into_with_config().limit(bytes_max as u64).read_to_vec() {
+        Ok(body) => Ok(body),
+        Err(ureq::Error::BodyExceedsLimit(_)) => Err(OutboundError::TooLong(bytes_max)),
         Err(error) => Err(error.into()),
     }
 }
@@ -137,8 +134,13 @@ impl Backend {
             None => request,
         };
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = request.config().timeout_global(Some(timeout)).build().send(body)?;
-        Ok((response.status().as_u16(), read(response, bytes_max)?))
+        let exchange = || {
+            let response = request.config().timeout_global(Some(timeout)).build().send(body)?;
+            Ok((response.status().as_u16(), read(response, bytes_max)?))
+        };
+        // The thread of a hook must outlive whatever an answer does to the code that reads it.
+        let outcome = catch_unwind(AssertUnwindSafe(exchange));
+        outcome.unwrap_or_else(|_| Err(OutboundError::Failed("the exchange panicked".to_owned())))
     }
 }
 

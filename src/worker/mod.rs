@@ -315,6 +315,10 @@ impl Logic for Worker {
                 self.deliver(io, &channel, offset, &publication);
             }
             Message::Task { slot, task } => self.run(io, slot, |conn| task.run(conn)),
+            // Whoever asked has gone on without it.
+            Message::Hooked { slot, answer: _ } => {
+                tracing::debug!(conn = %slot, "an answer of a hook that nobody waits for")
+            }
             Message::Drain { grace } => self.drain(io, grace),
             Message::Report { to } => {
                 // Whoever asked may have gone away; then nobody needs the answer.
