@@ -9,13 +9,14 @@ use highper_shards::{Moment, ShardId, SlotId};
 
 use super::Post;
 use super::epochs::Epochs;
-use super::history::{Histories, History, Rules, Shelf, Since};
-use super::presence::{Exit, Presence};
+use super::history::{Histories, History, Rules, Shelf};
+use super::home_channel::{HomeChannel, numbered};
+use super::presence::Exit;
 use super::repeats::{KEYS_MAX, Repeats, TTL};
 use super::shards::ShardSet;
 use super::table::{Entry, Table};
 use crate::config::{ChannelRules, Namespaces};
-use crate::message::{Answer, Channel, Member, Message, Numbered, Position, Publication, Question, Receipt};
+use crate::message::{Answer, Channel, Member, Message, Position, Publication, Question, Receipt};
 
 /// All channels whose home this shard is.
 pub struct Home {
@@ -33,24 +34,6 @@ pub struct Home {
     swept: u32,
     namespaces: Namespaces,
     presence_hold: Duration,
-}
-
-struct HomeChannel {
-    position: Position,
-    interested: ShardSet,
-    /// Interested shards that missed something, or wait for their first standing. They get no delivery until a
-    /// standing has told them.
-    behind: ShardSet,
-    /// Of those, the ones whose interest was not answered yet.
-    asked: ShardSet,
-    /// Of those behind, the first offset that was not delivered: what the history still has of it is.
-    missed: Vec<(ShardId, u64)>,
-    history: History,
-    presence: Presence,
-    /// Heard for ever.
-    kept: bool,
-    /// In the list of channels with a shard that is behind.
-    is_listed: bool,
 }
 
 /// What [`Home::publish`] asks the worker to do.
@@ -429,66 +412,8 @@ fn rules(of_channel: &ChannelRules) -> Rules {
     Rules { size: of_channel.history_size, ttl: of_channel.history_ttl }
 }
 
-fn numbered((offset, publication): (u64, &Publication)) -> Numbered {
-    Numbered { offset, publication: publication.clone() }
-}
-
 impl Histories for Table<HomeChannel> {
     fn history(&mut self, index: u32) -> Option<&mut History> {
         self.get_mut(index).map(|entry| &mut entry.state.history)
-    }
-}
-
-impl HomeChannel {
-    fn new(position: Position) -> Self {
-        Self {
-            position,
-            interested: ShardSet::default(),
-            behind: ShardSet::default(),
-            asked: ShardSet::default(),
-            missed: Vec::new(),
-            history: History::default(),
-            presence: Presence::default(),
-            kept: false,
-            is_listed: false,
-        }
-    }
-
-    /// Nobody listens and nothing is kept: the channel can be forgotten.
-    fn is_idle(&self) -> bool {
-        !self.kept && self.interested.is_empty() && self.history.is_empty() && self.presence.is_empty()
-    }
-
-    /// Posts what a shard missed if the history has all of it, else where the channel stands; false if the lane is
-    /// full.
-    fn tell(&mut self, channel: &Channel, shard: ShardId, post: &mut impl Post) -> bool {
-        let is_answer = self.asked.contains(shard);
-        let missed = self.missed.iter_mut().find(|(other, _)| *other == shard).filter(|_| !is_answer);
-        if let Some((_, first)) = missed
-            && let Since::Complete(page) = self.history.since(*first - 1, self.position.offset, usize::MAX)
-        {
-            for (offset, publication) in page {
-                let (channel, publication) = (channel.clone(), publication.clone());
-                let message = Message::Deliver { channel, offset, publication };
-                if post.post(shard, Lane::Bulk, message).is_err() {
-                    *first = offset;
-                    return false;
-                }
-            }
-            return true;
-        }
-        let standing = Message::Standing { channel: channel.clone(), position: self.position, is_answer };
-        post.post(shard, Lane::Bulk, standing).is_ok()
-    }
-
-    /// Everything after a position; `None` if that is not known any more.
-    fn missed_since(&self, since: Position) -> Option<Vec<Numbered>> {
-        if since.epoch != self.position.epoch || since.offset > self.position.offset {
-            return None;
-        }
-        match self.history.since(since.offset, self.position.offset, usize::MAX) {
-            Since::Complete(page) => Some(page.map(numbered).collect()),
-            Since::Incomplete => None,
-        }
     }
 }

@@ -5,6 +5,7 @@
 mod epochs;
 pub mod history;
 pub mod home;
+mod home_channel;
 pub mod local;
 pub mod presence;
 pub mod repeats;
