@@ -60,13 +60,6 @@ impl UrlPath {
     }
 }
 
-impl Url {
-    /// The URL, with all that is never shown.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Cidr {
     /// Whether the address lies in the network. An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -111,6 +104,12 @@ impl Url {
     /// The URL with everything in it, for the one who connects to it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is one of the web, http or https.
+    pub fn is_web(&self) -> bool {
+        let scheme = self.0.split_once(':').map_or("", |(scheme, _)| scheme);
+        ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web))
     }
 }
 
