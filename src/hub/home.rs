@@ -11,6 +11,7 @@ use super::Post;
 use super::epochs::Epochs;
 use super::history::{Histories, History, Rules, Shelf};
 use super::home_channel::{HomeChannel, numbered};
+use super::occupancy::Occupancy;
 use super::presence::Exit;
 use super::repeats::{KEYS_MAX, Repeats, TTL};
 use super::shards::ShardSet;
@@ -30,6 +31,8 @@ pub struct Home {
     repeats: Repeats,
     /// Channels that a user may have left, with when that is sure; sooner ones first.
     departing: VecDeque<(Moment, Channel)>,
+    /// Which channels are occupied, if anybody wants to know.
+    occupancy: Option<Occupancy>,
     /// The next channel that the sweep looks at.
     swept: u32,
     namespaces: Namespaces,
@@ -56,8 +59,10 @@ pub struct Keeping {
     pub namespaces: Namespaces,
     /// Bytes of all histories together.
     pub history_bytes: usize,
-    /// How long a user who left is still a member.
+    /// How long a user who left is still a member, and a channel that all have left is still occupied.
     pub presence_hold: Duration,
+    /// Whether to know which channels are occupied.
+    pub occupancy: bool,
 }
 
 impl Home {
@@ -71,6 +76,7 @@ impl Home {
             shelf: Shelf::new(keeping.history_bytes),
             repeats: Repeats::new(KEYS_MAX, TTL),
             departing: VecDeque::new(),
+            occupancy: keeping.occupancy.then(|| Occupancy::new(keeping.presence_hold)),
             swept: 0,
             namespaces: keeping.namespaces,
             presence_hold: keeping.presence_hold,
@@ -90,6 +96,11 @@ impl Home {
     /// What the histories hold.
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Which channels are occupied, if that was wanted.
+    pub fn occupancy(&mut self) -> Option<&mut Occupancy> {
+        self.occupancy.as_mut()
     }
 
     /// Where a channel stands; `None` if nobody is interested in it and nothing is kept.
@@ -191,6 +202,9 @@ impl Home {
         };
         let state = &mut self.channels.get_mut(at).expect("it is there or was created").state;
         state.interested.insert(shard);
+        if let Some(occupancy) = &mut self.occupancy {
+            occupancy.occupy(channel);
+        }
         let position = state.position;
         if shard != post.shard() {
             state.behind.insert(shard);
@@ -207,8 +221,12 @@ impl Home {
         state.behind.remove(shard);
         state.asked.remove(shard);
         state.missed.retain(|(other, _)| *other != shard);
-        if state.is_idle() {
+        let (is_vacant, is_idle) = (state.interested.is_empty(), state.is_idle());
+        if is_idle {
             self.forget(at);
+        }
+        if let Some(occupancy) = self.occupancy.as_mut().filter(|_| is_vacant) {
+            occupancy.empty(channel);
         }
     }
 
