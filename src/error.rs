@@ -4,6 +4,7 @@ use highper_shards::StartError;
 use highper_shards::runtime::Ended;
 
 use crate::config::SHARDS_MAX;
+use crate::hooks::HooksError;
 
 /// Why a server could not be started or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Hooks or webhooks cannot work as they are configured.
+    #[error(transparent)]
+    Hooks(#[from] HooksError),
     /// A shard ended by itself.
     #[error(transparent)]
     Ended(#[from] Ended),

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use ureq::Agent;
+use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::config::{Config, Secret, Url};
@@ -112,12 +113,13 @@ pub(crate) struct Backend {
 impl Backend {
     /// A backend at a URL.
     pub(crate) fn new(agent: Agent, url: &Url) -> Self {
-        let (url, credentials) = split_credentials(url.as_str());
+        let (url, credentials) = split_credentials(url.expose());
         let basic = |credentials| Secret::new(&format!("Basic {}", STANDARD.encode(decoded(credentials))));
         Self { agent, url: Secret::new(&url), authorization: credentials.map(basic) }
     }
 
-    /// Posts a body and waits for the answer: its status and its body.
+    /// Posts a body and waits for the answer: its status and its body. Fields that belong to the exchange itself,
+    /// and those that are no fields of HTTP, are left out.
     ///
     /// # Errors
     /// There was no whole answer within `timeout`, or its body is over `bytes_max`.
@@ -133,7 +135,14 @@ impl Backend {
             Some(authorization) => request.header("Authorization", authorization.expose()),
             None => request,
         };
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let passed = headers.iter().filter(|(name, _)| self.passes(name));
+        let request = passed.fold(request, |request, (name, value)| {
+            // What a client sent must not be able to break the exchange: a breaker would count it.
+            match HeaderValue::from_bytes(value.as_bytes()) {
+                Ok(value) => request.header(*name, value),
+                Err(_) => request,
+            }
+        });
         let exchange = || {
             let response = request.config().timeout_global(Some(timeout)).build().send(body)?;
             Ok((response.status().as_u16(), read(response, bytes_max)?))
@@ -141,6 +150,12 @@ impl Backend {
         // The thread of a hook must outlive whatever an answer does to the code that reads it.
         let outcome = catch_unwind(AssertUnwindSafe(exchange));
         outcome.unwrap_or_else(|_| Err(OutboundError::Failed("the exchange panicked".to_owned())))
+    }
+
+    fn passes(&self, name: &str) -> bool {
+        let is_ours = EXCHANGE_FIELDS.iter().any(|ours| name.eq_ignore_ascii_case(ours));
+        let is_taken = self.authorization.is_some() && name.eq_ignore_ascii_case("authorization");
+        !is_ours && !is_taken
     }
 }
 
@@ -186,6 +201,23 @@ fn roots(path: &Path) -> Result<RootCerts, OutboundError> {
     }
     Ok(RootCerts::new_with_certs(&certificates))
 }
+
+/// Fields of the exchange with the backend, which a client's must not replace (RFC 9110 §7.6.1 and its kin).
+const EXCHANGE_FIELDS: [&str; 13] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Bytes of the head of an answer.
 const HEAD_BYTES_MAX: usize = 16 * 1024;

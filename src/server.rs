@@ -15,6 +15,7 @@ use crate::api::{Routes, cors};
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
 use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Message, Outcome, Transport};
+use crate::hooks::{Hooks, Webhooks};
 use crate::message::Names;
 use crate::observe::counters::Board;
 use crate::page;
@@ -97,6 +98,7 @@ impl Server {
             false => None,
         };
         let settings = settings(&config, shards)?;
+        let (hooks, webhooks) = (Hooks::start(&config)?, Webhooks::start(&config)?);
         let names = Names::new(shards);
         let sse_path = config.sse_enabled.then(|| config.sse_path.as_str());
         let shared = Arc::new(Shared {
@@ -107,6 +109,8 @@ impl Server {
             board: Board::new(usize::from(shards)),
             names: names.clone(),
             pool,
+            hooks,
+            webhooks,
             connections_max: connections_max(&config, usize::from(shards)),
             page: page::html(config.websocket_path.as_str(), sse_path),
             cors: cors::Rules::of(&config),

@@ -14,7 +14,7 @@ use super::breaker::{Breaker, Permit};
 use super::question::Question;
 use super::{ANSWER_BYTES_MAX, Counters, Hook, HooksError, add};
 use crate::message::hook::{ConnectVerdict, HookAnswer, SubscribeVerdict};
-use crate::outbound::Backend;
+use crate::outbound::{Backend, OutboundError};
 
 /// A question and who wants to know.
 pub(super) struct Asked {
@@ -49,8 +49,15 @@ struct Asker {
 struct Done {
     hook: Hook,
     permit: Permit,
-    /// Why there was no answer.
-    failure: Option<String>,
+    failure: Option<Failure>,
+}
+
+/// Why there is no verdict.
+struct Failure {
+    what: String,
+    /// The backend is down. A status that blames the request, or an answer without meaning, is none of it: whoever
+    /// can provoke those must not be able to lock everybody out.
+    is_down: bool,
 }
 
 impl Dispatcher {
@@ -123,12 +130,13 @@ impl Dispatcher {
         let now = Moment::now();
         let breaker = &mut self.breakers[hook.index()];
         let was_open = breaker.is_open();
-        breaker.record(permit, failure.is_none(), now, random());
+        let is_down = failure.as_ref().is_some_and(|failure| failure.is_down);
+        breaker.record(permit, !is_down, now, random());
         let is_open = breaker.is_open();
         let open = self.breakers.iter().filter(|breaker| breaker.is_open()).count();
         self.counters.open_breakers.store(open as u64, Ordering::Relaxed);
         if let Some(failure) = failure {
-            self.complaints.tell(hook, &failure, now);
+            self.complaints.tell(hook, &failure.what, now);
         }
         if was_open != is_open {
             let state = if is_open { "is left alone for a while" } else { "answers again" };
@@ -155,21 +163,23 @@ impl Asker {
         }
     }
 
-    fn ask(&self, question: &Question, left: Duration) -> Result<HookAnswer, String> {
+    fn ask(&self, question: &Question, left: Duration) -> Result<HookAnswer, Failure> {
         let hook = question.hook();
         let backend = self.backends[hook.index()].as_ref().expect("hooks that are asked are configured");
         let headers: Vec<(&str, &str)> =
             question.headers().iter().map(|header| (&*header.name, &*header.value)).collect();
-        let (status, body) = backend
-            .post(&headers, &question.body(), left, ANSWER_BYTES_MAX)
-            .map_err(|error| error.to_string())?;
+        let (status, body) =
+            backend.post(&headers, &question.body(), left, ANSWER_BYTES_MAX).map_err(|error| Failure {
+                is_down: !matches!(error, OutboundError::TooLong(_)),
+                what: error.to_string(),
+            })?;
         match status {
-            200 => hook.read(&body).map_err(|error| error.to_string()),
-            _ => Err(format!("status {status}")),
+            200 => hook.read(&body).map_err(|error| Failure { what: error.to_string(), is_down: false }),
+            _ => Err(Failure { what: format!("status {status}"), is_down: status >= 500 || status == 429 }),
         }
     }
 
-    fn counter(&self, answer: &Result<HookAnswer, String>) -> &AtomicU64 {
+    fn counter(&self, answer: &Result<HookAnswer, Failure>) -> &AtomicU64 {
         match answer {
             Ok(
                 HookAnswer::Connect(ConnectVerdict::Accept(_))

@@ -76,7 +76,7 @@ impl Event {
     /// Appends it as a JSON object.
     pub(super) fn write(&self, out: &mut Vec<u8>, unix_millis: u64) {
         out.extend_from_slice(br#"{"name":""#);
-        out.extend_from_slice(name(self.kind()).as_bytes());
+        out.extend_from_slice(self.kind().as_str().as_bytes());
         out.extend_from_slice(format!(r#"","time_ms":{unix_millis}"#).as_bytes());
         match self {
             Self::Connect { client, user, transport } => {
@@ -118,18 +118,6 @@ fn member(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
     write_string(out, value);
-}
-
-fn name(kind: WebhookEvent) -> &'static str {
-    match kind {
-        WebhookEvent::Connect => "connect",
-        WebhookEvent::Disconnect => "disconnect",
-        WebhookEvent::Join => "join",
-        WebhookEvent::Leave => "leave",
-        WebhookEvent::ChannelOccupied => "channel_occupied",
-        WebhookEvent::ChannelVacated => "channel_vacated",
-        WebhookEvent::Security => "security",
-    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ const SLOW: CloseCode = CloseCode::new(3008);
 
 impl Cause {
     /// The close frame to send, if one can be sent.
-    fn frame(&self) -> Option<(Option<CloseCode>, Cow<'_, str>)> {
+    pub(super) fn frame(&self) -> Option<(Option<CloseCode>, Cow<'_, str>)> {
         let (code, reason) = match self {
             Self::Peer(code, reason) => return Some((*code, reason.as_str().into())),
             Self::Frame(error) => return Some((Some(error.close_code()), error.to_string().into())),
@@ -72,6 +72,7 @@ impl Worker {
             Phase::Http(_) => self.end_http(io, slot, &cause),
             Phase::Open(WebSocket { endpoint, .. }) | Phase::Stream(EventStream { endpoint, .. }) => {
                 self.open -= 1;
+                self.tell_disconnect(io, slot, &cause);
                 for at in channels.iter() {
                     let channel = self.local.get(at).map(|entry| entry.channel.clone());
                     self.local.leave(at, slot, &mut self.home, io);

@@ -12,6 +12,7 @@ mod http;
 mod members;
 mod reach;
 mod recovery;
+mod webhooks;
 mod websocket;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::conn::deadline::Heartbeat;
 use crate::conn::{Conn, Phase};
 use crate::handler::Endpoint;
+use crate::hooks::{Hooks, Webhooks};
 use crate::hub::home::{Home, Keeping};
 use crate::hub::local::Local;
 use crate::message::{Channel, Message, Names};
@@ -49,6 +51,10 @@ pub struct Shared {
     pub board: Board,
     /// Runs blocking work; `None` if nobody can ask for it.
     pub pool: Option<Pool>,
+    /// Asks the embedder's backend; `None` if no hook is configured.
+    pub hooks: Option<Hooks>,
+    /// Tells the embedder's backend; `None` if nothing is to be told.
+    pub webhooks: Option<Webhooks>,
     /// Connections one shard may hold; `None` is as many as the driver has room for.
     pub connections_max: Option<usize>,
     /// The demo page.
@@ -88,6 +94,7 @@ pub struct Worker {
     head_limits: http1::Limits,
     heartbeat: Heartbeat,
     everyone: Channel,
+    told: webhooks::Told,
     local: Local,
     home: Home,
     scratch: ws::Scratch,
@@ -127,9 +134,10 @@ impl Worker {
         let config = &shared.config;
         let everyone = shared.names.everyone();
         let home_shard = shared.names.home(&everyone);
+        let told = webhooks::Told::of(&shared);
         let (mut local, mut home) = (
             Local::default(),
-            Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48, keeping(config, &shared.names)),
+            Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48, keeping(config, &shared.names, told)),
         );
         local.keep(&everyone, home_shard);
         if home_shard == shard {
@@ -140,6 +148,7 @@ impl Worker {
             head_limits: http::limits(config),
             heartbeat: websocket::heartbeat(config),
             everyone,
+            told,
             local,
             home,
             scratch: ws::Scratch::new(),
@@ -338,6 +347,7 @@ impl Logic for Worker {
         let is_unsent = self.resend(io);
         self.tell_dropped(io);
         self.tell_departures(io);
+        self.tell_occupancy(io);
         if let Some(at) = self.home.next_departure() {
             io.turn_by(at);
         }
@@ -365,10 +375,11 @@ const LANE_RETRY: Duration = Duration::from_millis(1);
 /// Between two steps of a sweep that has not come around.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
-fn keeping(config: &Config, names: &Names) -> Keeping {
+fn keeping(config: &Config, names: &Names, told: webhooks::Told) -> Keeping {
     Keeping {
         namespaces: config.namespaces.clone(),
         history_bytes: config.history_bytes.as_usize() / usize::from(names.shards()),
         presence_hold: config.presence_hold,
+        occupancy: told.occupancy,
     }
 }
