@@ -5,6 +5,7 @@ use highper_shards::runtime::Ended;
 
 use crate::auth::AuthError;
 use crate::config::SHARDS_MAX;
+use crate::hooks::HooksError;
 use crate::outbound::OutboundError;
 
 /// Why a server could not be started or did not end well.
@@ -48,6 +49,9 @@ pub enum ServeError {
     /// Other servers cannot be called as configured.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
+    /// Hooks or webhooks cannot work as they are configured.
+    #[error(transparent)]
+    Hooks(#[from] HooksError),
     /// A shard ended by itself.
     #[error(transparent)]
     Ended(#[from] Ended),

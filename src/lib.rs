@@ -30,6 +30,7 @@ pub mod conn;
 pub mod control;
 pub mod error;
 pub mod handler;
+pub mod hooks;
 pub mod hub;
 pub mod limits;
 pub mod logs;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use highper_shards::Moment;
 use highper_shards::mesh::Mailbox;
 use highper_shards::runtime::{Capacity, Kind, Runtime, ShardReport};
 use highper_shards::socket::Address;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::control::Watch;
 use crate::error::ServeError;
 use crate::handler::{Error, Outcome, Transport};
+use crate::hooks::{HookCounts, WebhookCounts};
 use crate::message::{Channel, Message, Names, Publication};
 use crate::observe::counters::Snapshot;
 use crate::signals::{Signal, Signals};
@@ -86,15 +88,31 @@ impl Running {
         std::iter::from_fn(|| answers.recv_timeout(Duration::from_secs(1)).ok()).collect()
     }
 
-    /// Closes every connection with 1012 and ends when all are gone, or after `grace`.
+    /// What became of the questions of hooks; `None` if no hook is configured.
+    pub fn hooks(&self) -> Option<HookCounts> {
+        self.shared.hooks.as_ref().map(|hooks| hooks.counts())
+    }
+
+    /// What became of the events of webhooks; `None` if nothing is told.
+    pub fn webhooks(&self) -> Option<WebhookCounts> {
+        self.shared.webhooks.as_ref().map(|webhooks| webhooks.counts())
+    }
+
+    /// Closes every connection with 1012 and ends when all are gone, or after `grace`. What webhooks have not told by
+    /// then is tried once more: for what is left of `grace`, a second at least; without any grace not at all.
     ///
     /// # Errors
     /// The first shard that did not end by itself.
     pub fn stop(self, grace: Duration) -> Result<(), ServeError> {
+        let until = Moment::now() + grace;
         for mailbox in self.runtime.mailboxes().iter() {
             mailbox.post_waiting(Message::Drain { grace });
         }
-        Ok(self.runtime.join()?)
+        let ended = self.runtime.join();
+        if let Some(webhooks) = &self.shared.webhooks {
+            webhooks.stop(until.since(Moment::now()).max(LAST_TRY_MIN.min(grace)));
+        }
+        Ok(ended?)
     }
 
     /// Serves until a signal ends it, or a shard does.
@@ -190,6 +208,9 @@ impl Running {
         format!("{API} {who}")
     }
 }
+
+/// What webhooks get to tell the last events, though connections took all of the grace to end.
+const LAST_TRY_MIN: Duration = Duration::from_secs(1);
 
 /// Publishes from any thread. Cheap to clone.
 #[derive(Clone)]

@@ -20,6 +20,7 @@ use crate::config::{
 use crate::control::{self, Marks, Watch};
 use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Outcome, Transport};
+use crate::hooks::{Hooks, Webhooks};
 use crate::message::{Message, Names};
 use crate::observe::counters::Board;
 use crate::pool::Pool;
@@ -102,6 +103,7 @@ impl Server {
             false => None,
         };
         let settings = settings(&config, shards)?;
+        let (hooks, webhooks) = (Hooks::start(&config)?, Webhooks::start(&config)?);
         let names = Names::new(shards);
         let sse_path = config.sse_enabled.then(|| config.sse_path.as_str());
         let shared = Arc::new(Shared {
@@ -112,6 +114,8 @@ impl Server {
             board: Board::new(usize::from(shards)),
             names: names.clone(),
             pool,
+            hooks,
+            webhooks,
             connections_max: connections_max(&config, usize::from(shards)),
             page: page::html(config.websocket_path.as_str(), sse_path),
             verifier: verifier(&config)?,

@@ -357,3 +357,14 @@ fn the_cpu_policy_list_needs_a_list() {
     let broken = errors(&[("REALTIME_CPU_POLICY", "list"), ("REALTIME_CPU_LIST", "x")]);
     assert_eq!(broken.len(), 1, "what depends on a broken value is not judged: {broken:?}");
 }
+
+#[test]
+fn a_backend_is_reached_by_http() {
+    for name in ["REALTIME_HOOK_CONNECT", "REALTIME_HOOK_SUBSCRIBE", "REALTIME_WEBHOOK_URL"] {
+        let load = |url| Config::load(Sources::new().environment([(name, url)]));
+        let told = load("ftp://me:hush@backend/").unwrap_err().to_string();
+        let expected = "(hidden)@backend/ (environment): expected a URL that begins with http:// or https://";
+        assert!(told.contains(expected) && !told.contains("hush"), "{told}");
+        assert!(load("HTTPS://backend/a?b=c").is_ok() && load("http://backend").is_ok(), "{name}");
+    }
+}

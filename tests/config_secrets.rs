@@ -169,7 +169,7 @@ fn a_weak_secret_is_refused_unless_testing_or_local() {
 #[test]
 fn a_strong_secret_of_exactly_the_least_length_is_taken() {
     let secret = &STRONG[..32];
-    for name in ["REALTIME_API_KEY", "REALTIME_CLUSTER_SECRET"] {
+    for name in ["REALTIME_API_KEY", "REALTIME_CLUSTER_SECRET", "REALTIME_WEBHOOK_SECRET"] {
         assert!(load(&[(name, secret)]).is_ok(), "{name}");
         assert!(load(&[(name, &secret[..31])]).is_err(), "{name}");
     }

@@ -159,7 +159,7 @@ fn the_dotenv_files_of_the_php_library_load() {
 
 #[test]
 fn combinations_that_are_not_wise_bring_advice() {
-    let cases: [(&[(&str, &str)], &str); 8] = [
+    let cases: [(&[(&str, &str)], &str); 9] = [
         (
             &[("WEBSOCKET_MAX_FRAME_SIZE", "20M")],
             "WEBSOCKET_MAX_FRAME_SIZE=20M (environment): no frame gets that long",
@@ -188,6 +188,10 @@ fn combinations_that_are_not_wise_bring_advice() {
         (
             &[("REALTIME_AUTH_ENABLED", "1"), ("APP_ENV", "local")],
             "REALTIME_JWT_SECRET= (default): without a key nobody can authenticate",
+        ),
+        (
+            &[("REALTIME_WEBHOOK_URL", "http://a/")],
+            "REALTIME_WEBHOOK_URL=http://a/ (environment): anyone can make webhooks up",
         ),
     ];
     for (variables, expected) in cases {

@@ -102,7 +102,7 @@ fn home(history_bytes: usize) -> Home {
     let mut config = Config { history_size: MESSAGES as u32, ..Config::default() };
     config.settle();
     let presence_hold = config.presence_hold;
-    Home::new(1, Keeping { namespaces: config.namespaces, history_bytes, presence_hold })
+    Home::new(1, Keeping { namespaces: config.namespaces, history_bytes, presence_hold, occupancy: false })
 }
 
 fn names(count: u32) -> Vec<Channel> {

@@ -17,6 +17,7 @@ pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigE
     findings.authentication();
     findings.tokens();
     findings.proxies();
+    findings.backends();
     findings.certificate();
     let warnings = findings.warnings;
     loaded.warnings.extend(warnings);
@@ -191,7 +192,11 @@ impl Findings<'_> {
                 "true unless APP_ENV is testing or local: anyone can write an unsigned token".to_owned();
             self.refuse_unless_relaxed("jwt_verify_signature", expected);
         }
-        for (field, secret) in [("api_key", &config.api_key), ("cluster_secret", &config.cluster_secret)] {
+        for (field, secret) in [
+            ("api_key", &config.api_key),
+            ("cluster_secret", &config.cluster_secret),
+            ("webhook_secret", &config.webhook_secret),
+        ] {
             if secret.as_ref().is_some_and(|secret| is_weak(secret, SECRET_BYTES_MIN)) {
                 let expected = format!("at least {SECRET_BYTES_MIN} bytes that are in no documentation");
                 self.refuse_unless_relaxed(field, expected);
@@ -212,6 +217,26 @@ impl Findings<'_> {
                 let advice = "nobody is believed, REALTIME_TRUSTED_PROXIES names no network";
                 self.advise(field, advice.to_owned());
             }
+        }
+    }
+
+    fn backends(&mut self) {
+        let config = &self.loaded.config;
+        for (field, url) in [
+            ("hook_connect", &config.hook_connect),
+            ("hook_subscribe", &config.hook_subscribe),
+            ("webhook_url", &config.webhook_url),
+        ] {
+            if url.as_ref().is_some_and(|url| !url.is_web()) {
+                self.refuse(field, "a URL that begins with http:// or https://".to_owned());
+            }
+        }
+        if config.webhook_url.is_some()
+            && config.webhook_secret.is_none()
+            && !self.is_broken("webhook_secret")
+        {
+            let advice = "anyone can make webhooks up, they are not signed without REALTIME_WEBHOOK_SECRET";
+            self.advise("webhook_url", advice.to_owned());
         }
     }
 

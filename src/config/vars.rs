@@ -328,19 +328,19 @@ vars! {
     /// Header fields of the client's request that a hook is shown.
     hook_headers: Vec<Token> = "cookie,authorization,origin,user-agent,x-request-id", "REALTIME_HOOK_HEADERS", live, later;
     /// Certificates (PEM) that hooks, webhooks and published keys are believed by; unset is the web's.
-    hook_ca_file: Option<PathBuf> = "", "REALTIME_HOOK_CA_FILE", later;
+    hook_ca_file: Option<PathBuf> = "", "REALTIME_HOOK_CA_FILE";
     /// Backend that is told what happened.
-    webhook_url: Option<Url> = "", "REALTIME_WEBHOOK_URL", live, later;
+    webhook_url: Option<Url> = "", "REALTIME_WEBHOOK_URL", live;
     /// Key of the HMAC-SHA256 that signs webhooks.
-    webhook_secret: Option<Secret> = "", "REALTIME_WEBHOOK_SECRET", live, later;
+    webhook_secret: Option<Secret> = "", "REALTIME_WEBHOOK_SECRET", live;
     /// What is told.
-    webhook_events: Vec<WebhookEvent> = "disconnect,join,leave,channel_occupied,channel_vacated", "REALTIME_WEBHOOK_EVENTS", live, later;
+    webhook_events: Vec<WebhookEvent> = "disconnect,join,leave,channel_occupied,channel_vacated", "REALTIME_WEBHOOK_EVENTS", live;
     /// Events one request carries at most.
-    webhook_batch: u16 = "100", "REALTIME_WEBHOOK_BATCH", range(1, 10_000), live, later;
+    webhook_batch: u16 = "100", "REALTIME_WEBHOOK_BATCH", range(1, 10_000), live;
     /// Events that wait for the backend; beyond, the oldest are lost and counted.
-    webhook_queue: u32 = "10000", "REALTIME_WEBHOOK_QUEUE", range(1, 10_000_000), later;
+    webhook_queue: u32 = "10000", "REALTIME_WEBHOOK_QUEUE", range(1, 10_000_000);
     /// How long a batch is sent again before it is lost.
-    webhook_retry: Duration = "300", "REALTIME_WEBHOOK_RETRY", seconds, range(1, 86_400), live, later;
+    webhook_retry: Duration = "300", "REALTIME_WEBHOOK_RETRY", seconds, range(1, 86_400), live;
 
     ["Rate limits and proxies"]
     /// Whether the limits below count.

@@ -11,13 +11,15 @@ use highper_shards::{Moment, ShardId, SlotId};
 
 use super::Post;
 use super::epochs::Epochs;
-use super::history::{Histories, History, Rules, Shelf, Since};
-use super::presence::{Exit, Presence};
+use super::history::{Histories, History, Rules, Shelf};
+use super::home_channel::{HomeChannel, numbered};
+use super::occupancy::Occupancy;
+use super::presence::Exit;
 use super::repeats::{KEYS_MAX, Repeats, TTL};
 use super::shards::ShardSet;
 use super::table::{Entry, Table};
 use crate::config::{ChannelRules, Namespaces};
-use crate::message::{Answer, Channel, Member, Message, Numbered, Position, Publication, Question, Receipt};
+use crate::message::{Answer, Channel, Member, Message, Position, Publication, Question, Receipt};
 
 /// All channels whose home this shard is.
 pub struct Home {
@@ -31,28 +33,12 @@ pub struct Home {
     repeats: Repeats,
     /// Channels that a user may have left, with when that is sure; sooner ones first.
     departing: VecDeque<(Moment, Channel)>,
+    /// Which channels are occupied, if anybody wants to know.
+    occupancy: Option<Occupancy>,
     /// The next channel that the sweep looks at.
     swept: u32,
     namespaces: Namespaces,
     presence_hold: Duration,
-}
-
-struct HomeChannel {
-    position: Position,
-    interested: ShardSet,
-    /// Interested shards that missed something, or wait for their first standing. They get no delivery until a
-    /// standing has told them.
-    behind: ShardSet,
-    /// Of those, the ones whose interest was not answered yet.
-    asked: ShardSet,
-    /// Of those behind, the first offset that was not delivered: what the history still has of it is.
-    missed: Vec<(ShardId, u64)>,
-    history: History,
-    presence: Presence,
-    /// Heard for ever.
-    kept: bool,
-    /// In the list of channels with a shard that is behind.
-    is_listed: bool,
 }
 
 /// What [`Home::publish`] asks the worker to do.
@@ -75,8 +61,10 @@ pub struct Keeping {
     pub namespaces: Namespaces,
     /// Bytes of all histories together.
     pub history_bytes: usize,
-    /// How long a user who left is still a member.
+    /// How long a user who left is still a member, and a channel that all have left is still occupied.
     pub presence_hold: Duration,
+    /// Whether to know which channels are occupied.
+    pub occupancy: bool,
 }
 
 impl Home {
@@ -90,6 +78,7 @@ impl Home {
             shelf: Shelf::new(keeping.history_bytes),
             repeats: Repeats::new(KEYS_MAX, TTL),
             departing: VecDeque::new(),
+            occupancy: keeping.occupancy.then(|| Occupancy::new(keeping.presence_hold)),
             swept: 0,
             namespaces: keeping.namespaces,
             presence_hold: keeping.presence_hold,
@@ -109,6 +98,11 @@ impl Home {
     /// What the histories hold.
     pub fn shelf(&self) -> &Shelf {
         &self.shelf
+    }
+
+    /// Which channels are occupied, if that was wanted.
+    pub fn occupancy(&mut self) -> Option<&mut Occupancy> {
+        self.occupancy.as_mut()
     }
 
     /// Where a channel stands; `None` if nobody is interested in it and nothing is kept.
@@ -210,6 +204,9 @@ impl Home {
         };
         let state = &mut self.channels.get_mut(at).expect("it is there or was created").state;
         state.interested.insert(shard);
+        if let Some(occupancy) = &mut self.occupancy {
+            occupancy.occupy(channel);
+        }
         let position = state.position;
         if shard != post.shard() {
             state.behind.insert(shard);
@@ -226,8 +223,12 @@ impl Home {
         state.behind.remove(shard);
         state.asked.remove(shard);
         state.missed.retain(|(other, _)| *other != shard);
-        if state.is_idle() {
+        let (is_vacant, is_idle) = (state.interested.is_empty(), state.is_idle());
+        if is_idle {
             self.forget(at);
+        }
+        if let Some(occupancy) = self.occupancy.as_mut().filter(|_| is_vacant) {
+            occupancy.empty(channel);
         }
     }
 
@@ -431,66 +432,8 @@ fn rules(of_channel: &ChannelRules) -> Rules {
     Rules { size: of_channel.history_size, ttl: of_channel.history_ttl }
 }
 
-fn numbered((offset, publication): (u64, &Publication)) -> Numbered {
-    Numbered { offset, publication: publication.clone() }
-}
-
 impl Histories for Table<HomeChannel> {
     fn history(&mut self, index: u32) -> Option<&mut History> {
         self.get_mut(index).map(|entry| &mut entry.state.history)
-    }
-}
-
-impl HomeChannel {
-    fn new(position: Position) -> Self {
-        Self {
-            position,
-            interested: ShardSet::default(),
-            behind: ShardSet::default(),
-            asked: ShardSet::default(),
-            missed: Vec::new(),
-            history: History::default(),
-            presence: Presence::default(),
-            kept: false,
-            is_listed: false,
-        }
-    }
-
-    /// Nobody listens and nothing is kept: the channel can be forgotten.
-    fn is_idle(&self) -> bool {
-        !self.kept && self.interested.is_empty() && self.history.is_empty() && self.presence.is_empty()
-    }
-
-    /// Posts what a shard missed if the history has all of it, else where the channel stands; false if the lane is
-    /// full.
-    fn tell(&mut self, channel: &Channel, shard: ShardId, post: &mut impl Post) -> bool {
-        let is_answer = self.asked.contains(shard);
-        let missed = self.missed.iter_mut().find(|(other, _)| *other == shard).filter(|_| !is_answer);
-        if let Some((_, first)) = missed
-            && let Since::Complete(page) = self.history.since(*first - 1, self.position.offset, usize::MAX)
-        {
-            for (offset, publication) in page {
-                let (channel, publication) = (channel.clone(), publication.clone());
-                let message = Message::Deliver { channel, offset, publication };
-                if post.post(shard, Lane::Bulk, message).is_err() {
-                    *first = offset;
-                    return false;
-                }
-            }
-            return true;
-        }
-        let standing = Message::Standing { channel: channel.clone(), position: self.position, is_answer };
-        post.post(shard, Lane::Bulk, standing).is_ok()
-    }
-
-    /// Everything after a position; `None` if that is not known any more.
-    fn missed_since(&self, since: Position) -> Option<Vec<Numbered>> {
-        if since.epoch != self.position.epoch || since.offset > self.position.offset {
-            return None;
-        }
-        match self.history.since(since.offset, self.position.offset, usize::MAX) {
-            Since::Complete(page) => Some(page.map(numbered).collect()),
-            Since::Incomplete => None,
-        }
     }
 }

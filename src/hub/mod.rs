@@ -5,7 +5,9 @@
 mod epochs;
 pub mod history;
 pub mod home;
+mod home_channel;
 pub mod local;
+pub mod occupancy;
 pub mod presence;
 pub mod repeats;
 pub mod shards;

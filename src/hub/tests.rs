@@ -220,7 +220,12 @@ impl Process {
 pub(super) fn keeping(history_size: u32) -> Keeping {
     let mut config = Config { history_size, presence: true, ..Config::default() };
     config.settle();
-    Keeping { namespaces: config.namespaces, history_bytes: 1 << 20, presence_hold: Duration::from_secs(3) }
+    Keeping {
+        namespaces: config.namespaces,
+        history_bytes: 1 << 20,
+        presence_hold: Duration::from_secs(3),
+        occupancy: true,
+    }
 }
 
 pub(super) fn slot_id(shard: ShardId, slot: u32) -> SlotId {

@@ -1,6 +1,7 @@
 //! What crosses the mesh between shards, and what outside threads post to one. Small, owned, never a reference.
 
 pub mod channel;
+pub mod hook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +160,13 @@ pub enum Message {
     },
     /// Judge tokens by these keys from now on.
     Keys(Arc<KeySet>),
+    /// What a backend answered to a question about this connection.
+    Hooked {
+        /// Which connection.
+        slot: SlotId,
+        /// The answer.
+        answer: Box<hook::HookAnswer>,
+    },
     /// Stop accepting, say goodbye to every connection, end when all are gone or after this long.
     Drain {
         /// How long.

@@ -46,7 +46,7 @@ const SLOW: CloseCode = CloseCode::new(3008);
 
 impl Cause {
     /// The close frame to send, if one can be sent.
-    fn frame(&self) -> Option<(Option<CloseCode>, Cow<'_, str>)> {
+    pub(super) fn frame(&self) -> Option<(Option<CloseCode>, Cow<'_, str>)> {
         let (code, reason) = match self {
             Self::Peer(code, reason) => return Some((*code, reason.as_str().into())),
             Self::Frame(error) => return Some((Some(error.close_code()), error.to_string().into())),
@@ -84,6 +84,7 @@ impl Worker {
             }
             Phase::Open(WebSocket { endpoint, .. }) | Phase::Stream(EventStream { endpoint, .. }) => {
                 self.open -= 1;
+                self.tell_disconnect(io, slot, &cause);
                 for at in channels.iter() {
                     let channel = self.local.get(at).map(|entry| entry.channel.clone());
                     self.local.leave(at, slot, &mut self.home, io);

@@ -1,4 +1,4 @@
-//! Members of channels, where presence is on: who comes and goes is told to the channel's home in order, and the
+//! Members of channels, where presence is on or webhooks tell of them: who comes and goes is told to the channel's home in order, and the
 //! home's events are published. Never decides who is a member; the home does.
 
 use highper_shards::mesh::Lane;
@@ -11,7 +11,7 @@ use crate::message::{Channel, Extras, Kind, Member, Message, Publication};
 impl Worker {
     /// A connection is in a channel now: it becomes a member, if the channel has members.
     pub(super) fn enter(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel) {
-        if !self.shared.config.namespaces.rules(channel.name()).presence {
+        if !self.has_members(channel) {
             return;
         }
         // Who could not even be told that it is in has left already.
@@ -27,9 +27,14 @@ impl Worker {
 
     /// A connection has left a channel.
     pub(super) fn exit(&mut self, io: &mut ShardIo, slot: SlotId, channel: &Channel) {
-        if self.shared.config.namespaces.rules(channel.name()).presence {
+        if self.has_members(channel) {
             self.tell_home(io, channel, Message::Exit { channel: channel.clone(), slot });
         }
+    }
+
+    fn has_members(&self, channel: &Channel) -> bool {
+        let is_wanted = self.told.members || self.shared.config.namespaces.rules(channel.name()).presence;
+        is_wanted && !channel.is_reserved()
     }
 
     /// Nothing of this may be lost: what finds its lane full waits, and everything behind it too.
@@ -69,6 +74,8 @@ impl Worker {
 
     /// At home: somebody comes or goes.
     pub(super) fn on_membership(&mut self, io: &mut ShardIo, message: Message) {
+        // A channel is occupied before anybody is told to be in it.
+        self.tell_occupancy(io);
         match message {
             Message::Enter { channel, slot, member } => {
                 if self.home.enter(&channel, slot, Member::clone(&member), io.now()) {
@@ -99,7 +106,9 @@ impl Worker {
         slot: SlotId,
         member: &Member,
     ) {
-        if !self.shared.config.namespaces.rules(channel.name()).member_events {
+        self.tell_member(kind, channel, slot, member);
+        let rules = self.shared.config.namespaces.rules(channel.name());
+        if !rules.presence || !rules.member_events {
             return;
         }
         let mut data = Vec::new();

@@ -20,6 +20,7 @@ mod reach;
 mod recovery;
 #[cfg(test)]
 mod rig;
+mod webhooks;
 mod websocket;
 
 use std::collections::VecDeque;
@@ -40,6 +41,7 @@ use crate::config::Config;
 use crate::conn::deadline::Heartbeat;
 use crate::conn::{Conn, Phase};
 use crate::handler::Endpoint;
+use crate::hooks::{Hooks, Webhooks};
 use crate::hub::home::{Home, Keeping};
 use crate::hub::local::Local;
 use crate::limits::Table;
@@ -61,6 +63,10 @@ pub struct Shared {
     pub board: Board,
     /// Runs blocking work; `None` if nobody can ask for it.
     pub pool: Option<Pool>,
+    /// Asks the embedder's backend; `None` if no hook is configured.
+    pub hooks: Option<Hooks>,
+    /// Tells the embedder's backend; `None` if nothing is to be told.
+    pub webhooks: Option<Webhooks>,
     /// Connections one shard may hold; `None` is as many as the driver has room for.
     pub connections_max: Option<usize>,
     /// The demo page.
@@ -110,6 +116,7 @@ pub struct Worker {
     head_limits: http1::Limits,
     heartbeat: Heartbeat,
     everyone: Channel,
+    told: webhooks::Told,
     local: Local,
     home: Home,
     scratch: ws::Scratch,
@@ -155,12 +162,12 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, shard: ShardId) -> Self {
         let config = &shared.config;
         let everyone = shared.names.everyone();
-        let history_bytes = keeping(config, &shared.names).history_bytes;
         let home_shard = shared.names.home(&everyone);
-        let (mut local, mut home) = (
-            Local::default(),
-            Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48, keeping(config, &shared.names)),
-        );
+        let told = webhooks::Told::of(&shared);
+        let keeping = keeping(config, &shared.names, told);
+        let history_bytes = keeping.history_bytes;
+        let (mut local, mut home) =
+            (Local::default(), Home::new(shared.epoch_seed ^ u64::from(shard.0) << 48, keeping));
         local.keep(&everyone, home_shard);
         if home_shard == shard {
             home.keep(&everyone, shared.names.shards());
@@ -175,6 +182,7 @@ impl Worker {
             head_limits: http::limits(config),
             heartbeat: websocket::heartbeat(config),
             everyone,
+            told,
             local,
             home,
             scratch: ws::Scratch::new(),
@@ -384,6 +392,10 @@ impl Logic for Worker {
             Message::Keys(set) => {
                 self.verifier = self.verifier.take().map(|verifier| verifier.with_keys(set));
             }
+            // Whoever asked has gone on without it.
+            Message::Hooked { slot, answer: _ } => {
+                tracing::debug!(conn = %slot, "an answer of a hook that nobody waits for")
+            }
             Message::Drain { grace } => self.drain(io, grace),
             Message::Report { to } => {
                 // Whoever asked may have gone away; then nobody needs the answer.
@@ -403,6 +415,7 @@ impl Logic for Worker {
         let is_unsent = self.resend(io);
         self.tell_dropped(io);
         self.tell_departures(io);
+        self.tell_occupancy(io);
         if let Some(at) = self.home.next_departure() {
             io.turn_by(at);
         }
@@ -432,10 +445,11 @@ const LANE_RETRY: Duration = Duration::from_millis(1);
 /// Between two steps of a sweep that has not come around.
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
-fn keeping(config: &Config, names: &Names) -> Keeping {
+fn keeping(config: &Config, names: &Names, told: webhooks::Told) -> Keeping {
     Keeping {
         namespaces: config.namespaces.clone(),
         history_bytes: config.history_bytes.as_usize() / usize::from(names.shards()),
         presence_hold: config.presence_hold,
+        occupancy: told.occupancy,
     }
 }

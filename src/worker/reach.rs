@@ -43,6 +43,7 @@ impl Worker {
 
     /// The connection is open.
     pub(super) fn opened(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8) {
+        self.tell_connect(io, slot);
         let shared = self.shared.clone();
         if let Some(run) = &shared.endpoints[usize::from(endpoint)].on_connect {
             self.call(io, slot, run);

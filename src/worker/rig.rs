@@ -57,6 +57,8 @@ impl Rig {
             connections_max: config.max_connections.get().map(|most| most as usize),
             page: String::new(),
             verifier: None,
+            hooks: None,
+            webhooks: None,
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
             is_local: true,

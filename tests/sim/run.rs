@@ -311,6 +311,8 @@ fn shared(plan: &Plan) -> Arc<Shared> {
         board: Board::new(plan.shards.into()),
         names: Names::seeded(plan.shards, plan.seed),
         pool: None,
+        hooks: None,
+        webhooks: None,
         connections_max: None,
         page: String::new(),
         verifier: None,

@@ -129,6 +129,12 @@ impl Url {
         let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
         Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
     }
+
+    /// Whether it is one of the web, http or https.
+    pub fn is_web(&self) -> bool {
+        let scheme = self.0.split_once(':').map_or("", |(scheme, _)| scheme);
+        ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web))
+    }
 }
 
 impl fmt::Debug for Url {
