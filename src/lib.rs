@@ -34,6 +34,7 @@ pub mod observe;
 pub mod page;
 pub mod pool;
 pub mod running;
+pub mod security;
 pub mod server;
 pub mod signals;
 pub mod worker;

@@ -20,6 +20,7 @@ use crate::observe::counters::Board;
 use crate::page;
 use crate::pool::Pool;
 use crate::running::Running;
+use crate::security::Geo;
 use crate::signals::Signals;
 use crate::worker::{Shared, Worker};
 
@@ -111,6 +112,7 @@ impl Server {
             page: page::html(config.websocket_path.as_str(), sse_path),
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
+            geo: geo(&config)?,
             is_local: is_local(listener.address()),
             started: clock::unix_millis(),
             epoch_seed: names.hash("epoch") ^ clock::unix_millis(),
@@ -207,6 +209,15 @@ fn address(config: &Config) -> Result<Address, ServeError> {
         addresses.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
     });
     resolved.map(Address::Tcp).map_err(|source| ServeError::Host { host: host.to_string(), source })
+}
+
+/// The database of addresses, if there is one.
+fn geo(config: &Config) -> Result<Option<Arc<Geo>>, ServeError> {
+    let opened = Geo::open(config).map_err(|source| {
+        let file = config.monitoring_security_geo_database.clone().unwrap_or_default();
+        ServeError::GeoDatabase { file, problem: source.to_string() }
+    });
+    Ok(opened?.map(Arc::new))
 }
 
 /// Whether nobody but this host can reach an address.

@@ -34,6 +34,7 @@ use crate::hub::local::Local;
 use crate::message::{Channel, Message, Names};
 use crate::observe::counters::{Board, Counters, Snapshot};
 use crate::pool::Pool;
+use crate::security::{Geo, Monitor};
 
 /// What all shards of a server share. Never changes while they run.
 pub struct Shared {
@@ -57,6 +58,8 @@ pub struct Shared {
     pub cors: cors::Rules,
     /// The same for streams of events.
     pub events_cors: cors::Rules,
+    /// Where addresses are, if the operator gave a database.
+    pub geo: Option<Arc<Geo>>,
     /// Whether only local callers can reach the listener.
     pub is_local: bool,
     /// Milliseconds since the Unix epoch when the server was started.
@@ -119,6 +122,8 @@ pub struct Worker {
     open: usize,
     draining: Option<Moment>,
     counters: Counters,
+    /// Looks for attacks; `None` if nobody wants to know.
+    monitor: Option<Box<Monitor>>,
 }
 
 impl Worker {
@@ -161,6 +166,7 @@ impl Worker {
             open: 0,
             draining: None,
             counters: Counters::default(),
+            monitor: Monitor::new(&shared.config, shared.geo.clone()),
             shared,
         }
     }
@@ -195,6 +201,7 @@ impl Worker {
     fn snapshot(&self, io: &ShardIo) -> Snapshot {
         Snapshot {
             counters: self.counters,
+            security: self.monitor.as_ref().map(|monitor| monitor.counts).unwrap_or_default(),
             shard: *io.counters(),
             connections: io.connections(),
             open: self.open,

@@ -23,7 +23,7 @@ pub const FILE_LINES_MAX: usize = 500;
 pub const FUNCTION_LINES_MAX: usize = 70;
 
 /// Ranks inside `src/`: a module imports modules of lower rank only.
-const RANKS: [(&str, u8); 18] = [
+const RANKS: [(&str, u8); 19] = [
     ("config", 0),
     ("handler", 0),
     ("observe", 0),
@@ -31,6 +31,7 @@ const RANKS: [(&str, u8); 18] = [
     ("error", 1),
     ("logs", 1),
     ("message", 1),
+    ("security", 1),
     ("api", 2),
     ("hub", 2),
     ("pool", 2),
@@ -45,7 +46,8 @@ const RANKS: [(&str, u8); 18] = [
 ];
 
 /// Who may name a crate: prefixes of paths.
-const OWNERS: [(&str, &[&str]); 24] = [
+const OWNERS: [(&str, &[&str]); 27] = [
+    ("aho_corasick", &["src/security/agents.rs"]),
     ("base64", &["src/api/server/call.rs", "wire/src/sse/cursor.rs", "wire/src/ws/handshake", "wire/tests/"]),
     ("clap", &["src/cli/", "bench/src/"]),
     ("core_affinity", &["shards/src/affinity.rs"]),
@@ -64,7 +66,9 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("httparse", &["wire/src/http1/scan.rs", "wire/src/ws/handshake/client.rs"]),
     ("io_uring", &["shards/src/driver/uring/"]),
     ("libc", &["shards/src/driver/uring/", "shards/tests/"]),
+    ("libinjectionrs", &["src/security/detector.rs"]),
     ("loom", &["shards/src/mesh/bell.rs", "shards/tests/"]),
+    ("maxminddb", &["src/security/geo.rs"]),
     ("mimalloc", &["src/main.rs"]),
     ("rtrb", &["shards/src/mesh/"]),
     ("sha1_smol", &["wire/src/ws/handshake"]),
