@@ -9,7 +9,7 @@ use highper_shards::affinity::{self, CpuList, Pinning};
 use highper_shards::driver::Options;
 use highper_shards::runtime::{self, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
-use highper_shards::{Limits, clock};
+use highper_shards::{Limits, clock, process};
 
 use crate::api::{Routes, cors};
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
@@ -88,6 +88,10 @@ impl Server {
     pub fn start(self) -> Result<Running, ServeError> {
         let Self { mut config, endpoints, has_handlers } = self;
         config.settle();
+        if config.no_core_dumps {
+            process::forbid_core_dumps()
+                .map_err(|source| ServeError::System { what: "forbid dumps of memory", source })?;
+        }
         let endpoints = all_endpoints(&config, endpoints)?;
         let shards = shard_count(&config)?;
         let listener = listen(&config, usize::from(shards))?;

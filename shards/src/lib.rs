@@ -22,6 +22,7 @@ pub mod error;
 pub mod io;
 pub mod logic;
 pub mod mesh;
+pub mod process;
 pub mod runtime;
 pub mod slots;
 pub mod socket;

@@ -4,7 +4,7 @@ use super::error::{ConfigError, Warning};
 use super::load::Loaded;
 use super::names;
 use super::row::Status;
-use super::value::{CpuPolicy, JwtAlgorithm, Secret, UrlPath, Value};
+use super::value::{CpuPolicy, JwtAlgorithm, Secret, Token, UrlPath, Value};
 
 /// Runs every check. What depends on a `broken` row is not judged.
 pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigError>) {
@@ -17,6 +17,7 @@ pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigE
     findings.authentication();
     findings.tokens();
     findings.proxies();
+    findings.countries();
     findings.certificate();
     let warnings = findings.warnings;
     loaded.warnings.extend(warnings);
@@ -177,6 +178,24 @@ impl Findings<'_> {
             if on {
                 let advice = "anyone can claim any address, REALTIME_TRUSTED_PROXIES names nobody";
                 self.advise(field, advice.to_owned());
+            }
+        }
+    }
+
+    fn countries(&mut self) {
+        let config = &self.loaded.config;
+        let is_country = |word: &Token| matches!(word.as_str().as_bytes(), [one, two] if one.is_ascii_alphabetic() && two.is_ascii_alphabetic());
+        let has_database = config.monitoring_security_geo_database.is_some();
+        let lists = [
+            ("monitoring_security_countries_allowed", &config.monitoring_security_countries_allowed),
+            ("monitoring_security_countries_denied", &config.monitoring_security_countries_denied),
+        ];
+        for (field, list) in lists {
+            if !list.iter().all(is_country) {
+                self.refuse(field, "countries by two letters (ISO 3166), with commas between".to_owned());
+            } else if !list.is_empty() && !has_database && !self.is_broken("monitoring_security_geo_database")
+            {
+                self.advise(field, "has no effect without MONITORING_SECURITY_GEO_DATABASE".to_owned());
             }
         }
     }

@@ -241,10 +241,10 @@ fn is_script(value: &[u8], marks: Marks) -> bool {
 fn has_syntax(fingerprint: &str, value: &[u8]) -> bool {
     let is_ended =
         has_pair(value, b'-') || value.contains(&b'#') || value.windows(2).any(|pair| pair == b"/*");
-    fingerprint.contains(['U', 'E', 'T'])
-        || is_ended
-        || fingerprint.contains("s&")
-        || fingerprint.contains("so")
+    let pieces = ["s&", "so", "f(", "&("];
+    is_ended
+        || fingerprint.contains(['U', 'E', 'T'])
+        || pieces.iter().any(|piece| fingerprint.contains(piece))
 }
 
 fn high(kind: Kind, place: Place, detail: String) -> Finding {

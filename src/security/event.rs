@@ -55,6 +55,22 @@ impl Kind {
         self as usize
     }
 
+    /// Where what is reported, not found by looking, belongs.
+    pub fn place(self) -> Place {
+        match self {
+            Self::BruteForce | Self::BadToken => Place::Authentication,
+            Self::SqlInjection
+            | Self::Xss
+            | Self::PathTraversal
+            | Self::RateLimit
+            | Self::SuspiciousUserAgent
+            | Self::GeoDenied
+            | Self::GeoAnomaly
+            | Self::ProtocolGlitches
+            | Self::BadOrigin => Place::Connection,
+        }
+    }
+
     /// Its name in events and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

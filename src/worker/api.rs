@@ -39,18 +39,23 @@ struct Place {
 
 impl Worker {
     /// The head of a request to the API: who may not ask is told so.
-    pub(super) fn api_reply(&self, head: &Head<'_>) -> Reply {
+    pub(super) fn api_reply(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> Reply {
         let method = api::method(head.path()).unwrap_or_default();
-        let refusal = match &self.shared.config.api_key {
-            None if self.shared.is_local && server::is_direct(head) => None,
-            None => Some(Refusal::no_key()),
-            Some(key) => {
-                let shown = (head.header("x-api-key"), head.header("authorization"));
-                let is_right = server::key_is_right(key.expose(), shown.0, shown.1);
-                (!is_right).then(Refusal::unauthorized)
-            }
+        Reply::Api(method.into(), self.api_refusal(io, slot, head).map(Box::new))
+    }
+
+    /// Why whoever sent this request may not call the API, if he may not.
+    pub(super) fn api_refusal(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> Option<Refusal> {
+        let Some(key) = &self.shared.config.api_key else {
+            let is_open = self.shared.is_local && server::is_direct(head);
+            return (!is_open).then(Refusal::no_key);
         };
-        Reply::Api(method.into(), refusal.map(Box::new))
+        let shown = (head.header("x-api-key"), head.header("authorization"));
+        if server::key_is_right(key.expose(), shown.0, shown.1) {
+            return None;
+        }
+        self.auth_failed(io, slot, "the key of the server API is wrong or missing");
+        Some(Refusal::unauthorized())
     }
 
     /// A request to the API is whole: carries it out. Its answer is written when all its parts are there.

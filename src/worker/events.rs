@@ -17,11 +17,11 @@ use crate::handler::Error;
 use crate::message::{Channel, Position};
 
 /// What a request for a stream asks for.
-struct Wanted {
-    channels: Vec<Channel>,
-    is_gzip: bool,
-    cursor: Option<Cursor>,
-    dialect: Dialect,
+pub(super) struct Wanted {
+    pub(super) channels: Vec<Channel>,
+    pub(super) is_gzip: bool,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) dialect: Dialect,
 }
 
 impl Worker {
@@ -128,7 +128,8 @@ impl Worker {
         Ok(wanted)
     }
 
-    fn begin_stream(
+    /// Writes the head of a stream; the connection is one from now on.
+    pub(super) fn begin_stream(
         &mut self,
         io: &mut ShardIo,
         slot: SlotId,

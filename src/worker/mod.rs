@@ -8,10 +8,12 @@ mod commands;
 mod drops;
 mod events;
 mod fanout;
+mod feed;
 mod http;
 mod members;
 mod reach;
 mod recovery;
+mod watch;
 mod websocket;
 
 use std::collections::VecDeque;
@@ -300,6 +302,7 @@ impl Logic for Worker {
                 self.on_answer(io, &channel, *answer, *receipt);
             }
             Message::Enter { .. } | Message::Exit { .. } => self.on_membership(io, message),
+            Message::Travelled { trip } => self.arrived(io, *trip),
             Message::Order { user, order } => self.obey(io, &user, &order),
             Message::Survey { survey, receipt } => {
                 let found = Box::new(self.survey(&survey));
@@ -336,6 +339,7 @@ impl Logic for Worker {
     }
 
     fn on_turn(&mut self, io: &mut ShardIo) {
+        self.pass_on_events(io);
         self.home.catch_up(io.now(), io);
         self.local.settle(&mut self.home, io);
         let is_unsent = self.resend(io);

@@ -51,7 +51,8 @@ impl Worker {
     /// The connection has ended; it is out of its channels.
     pub(super) fn closed(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, code: Option<CloseCode>) {
         let shared = self.shared.clone();
-        if let Some(run) = &shared.endpoints[usize::from(endpoint)].on_close {
+        let endpoint = shared.endpoints.get(usize::from(endpoint));
+        if let Some(run) = endpoint.and_then(|endpoint| endpoint.on_close.as_ref()) {
             self.call(io, slot, |conn| {
                 run(conn, code);
                 Ok(())
@@ -214,6 +215,7 @@ impl Port for Reach<'_> {
             let channel = self.worker.shared.names.user(&before);
             self.worker.leave(self.io, self.slot, channel.name());
         }
+        self.worker.travelled(self.io, self.slot, user);
         let channel = self.worker.shared.names.user(user);
         self.worker.join(self.io, self.slot, &channel, None, None)
     }
