@@ -151,7 +151,8 @@ impl Detector {
     ) -> Option<Finding> {
         let raw = &raw[..raw.len().min(VALUE_BYTES_MAX)];
         let marks = Marks::of(raw);
-        if !marks.any(Marks::PERCENT) && !(plus_is_blank && marks.any(Marks::BLANK)) {
+        let is_encoded = marks.any(Marks::PERCENT) || plus_is_blank && marks.any(Marks::BLANK);
+        if !is_encoded {
             return self.judge(raw, marks, place, &named);
         }
         let mut value = std::mem::take(&mut self.value);

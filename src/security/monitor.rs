@@ -93,7 +93,7 @@ impl Monitor {
     pub fn request(&mut self, now: Moment, head: &Head<'_>, address: Option<IpAddr>) -> Option<Finding> {
         let found = self.detector.request(now, head);
         self.counts.passed_over = self.detector.passed_over();
-        found.or_else(|| self.from_abroad(address?))
+        found.or_else(|| self.abroad(address?))
     }
 
     /// Looks at a text message (MONITORING_SECURITY_MESSAGES).
@@ -164,7 +164,7 @@ impl Monitor {
         !self.pending.is_empty()
     }
 
-    fn from_abroad(&self, address: IpAddr) -> Option<Finding> {
+    fn abroad(&self, address: IpAddr) -> Option<Finding> {
         if self.countries.is_empty() {
             return None;
         }
