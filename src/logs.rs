@@ -1,7 +1,7 @@
 //! Log lines: for people on a terminal, JSON elsewhere, to the standard output. Each is one line whatever it tells,
 //! and what clients can cause is written only so often. Never holds payloads.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{IsTerminal, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,24 +70,22 @@ where
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        let mut line = String::with_capacity(256);
         if event.metadata().target() == SECURITY {
             // It is a line of JSON already, and has a budget of its own.
-            event.record(&mut Line(&mut out));
-            return out.write_char('\n');
+            event.record(&mut Line(&mut line));
+        } else {
+            let second = Moment::now().as_nanos() / 1_000_000_000 + 1;
+            let Some(suppressed) = bucket(event.metadata()).take(second) else { return Ok(()) };
+            if suppressed > 0 {
+                self.note(&mut out, event.metadata(), suppressed)?;
+            }
+            self.inner.format_event(ctx, Writer::new(&mut line), event)?;
         }
-        let second = Moment::now().as_nanos() / 1_000_000_000 + 1;
-        let Some(suppressed) = bucket(event.metadata()).take(second) else { return Ok(()) };
-        if suppressed > 0 {
-            self.note(&mut out, event.metadata(), suppressed)?;
-        }
-        if self.is_json {
-            return self.inner.format_event(ctx, out, event);
-        }
-        let mut line = String::with_capacity(128);
-        self.inner.format_event(ctx, Writer::new(&mut line), event)?;
         for c in line.trim_end_matches('\n').chars() {
             match c.is_control() {
-                true => write!(out, "{}", c.escape_default())?,
+                // As JSON writes it; what is below 0x20 it has written so already.
+                true => write!(out, "\\u{:04x}", u32::from(c))?,
                 false => out.write_char(c)?,
             }
         }
@@ -110,12 +108,11 @@ impl<F> Lines<F> {
 }
 
 /// Writes the one field of a security event as it is.
-struct Line<'a, 'w>(&'a mut Writer<'w>);
+struct Line<'a>(&'a mut String);
 
-impl Visit for Line<'_, '_> {
+impl Visit for Line<'_> {
     fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
-        // The standard output takes what it can.
-        let _ = write!(self.0, "{value:?}");
+        write!(self.0, "{value:?}").expect("a string takes everything");
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use highper_realtime::config::{Bounds, Host, SecurityMode, Token, Value};
+use highper_realtime::config::{Bounds, Country, Host, SecurityMode, Value};
 use highper_realtime::security::{Finding, Geo, Kind, Monitor, Severity};
 use highper_realtime::{Config, Server};
 use highper_shards::Moment;
@@ -27,7 +27,7 @@ fn database(name: &str) -> PathBuf {
     mmdb::write(name, &networks)
 }
 
-fn countries(list: &str) -> Vec<Token> {
+fn countries(list: &str) -> Vec<Country> {
     Vec::parse(list, &Bounds::ANY).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn request(monitor: &mut Monitor, address: impl Into<IpAddr>) -> Option<Finding>
 fn addresses_are_found_in_the_database() {
     let monitor = monitor("places.mmdb", |_| {});
     let here = monitor.locate(BERLIN.into()).unwrap();
-    assert_eq!((here.country, here.place), (Some(*b"DE"), Some((52.52, 13.40))));
+    assert_eq!((here.country, here.place), (Country::of("DE"), Some((52.52, 13.40))));
     let mapped: IpAddr = "::ffff:198.51.100.7".parse().unwrap();
     assert_eq!(monitor.locate(mapped).unwrap(), here);
     for unknown in [NOWHERE.into(), IpAddr::from([127, 0, 0, 1]), "2001:db8::1".parse().unwrap()] {

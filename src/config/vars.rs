@@ -384,9 +384,9 @@ vars! {
     /// MaxMind database (.mmdb) of countries or cities.
     monitoring_security_geo_database: Option<PathBuf> = "", "MONITORING_SECURITY_GEO_DATABASE";
     /// Countries (ISO 3166, two letters) that may connect; none lets every country. Others are told of, and refused in block mode.
-    monitoring_security_countries_allowed: Vec<Token> = "", "MONITORING_SECURITY_COUNTRIES_ALLOWED", live;
+    monitoring_security_countries_allowed: Vec<Country> = "", "MONITORING_SECURITY_COUNTRIES_ALLOWED", live;
     /// Countries whose connections are told of, and refused in block mode.
-    monitoring_security_countries_denied: Vec<Token> = "", "MONITORING_SECURITY_COUNTRIES_DENIED", live;
+    monitoring_security_countries_denied: Vec<Country> = "", "MONITORING_SECURITY_COUNTRIES_DENIED", live;
     /// Speed in km/h that no user travels at between two connections; 0 does not look.
     monitoring_security_travel_speed: u32 = "1000", "MONITORING_SECURITY_TRAVEL_SPEED", range(0, 100_000), live;
     /// Security events told per second and shard; more are counted.

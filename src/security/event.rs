@@ -199,7 +199,10 @@ impl Event {
         write_string(out, &self.detail);
         if let Some(user) = &self.user {
             out.extend_from_slice(br#","user":"#);
-            write_string(out, clip(user, DETAIL_BYTES_MAX));
+            match user.contains(|c: char| c.is_control()) {
+                true => write_string(out, &escaped(user.as_bytes())),
+                false => write_string(out, clip(user, DETAIL_BYTES_MAX)),
+            }
         }
         out.extend_from_slice(b"}}");
     }
@@ -279,7 +282,7 @@ mod tests {
         assert!(!json.contains(|c: char| c.is_control()), "{json}");
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["security_event"]["client_ip"], serde_json::Value::Null);
-        assert_eq!(value["security_event"]["user"], nasty);
+        assert_eq!(value["security_event"]["user"], escaped(nasty.as_bytes()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use maxminddb::{MaxMindDbError, Reader, geoip2};
 
-use crate::config::Config;
+use crate::config::{Config, Country};
 
 /// The database, shared by all shards.
 pub struct Geo {
@@ -16,8 +16,8 @@ pub struct Geo {
 /// Where an address is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Location {
-    /// Country, ISO 3166, two upper-case letters.
-    pub country: Option<[u8; 2]>,
+    /// The country.
+    pub country: Option<Country>,
     /// Degrees north and east; databases of countries have none.
     pub place: Option<(f32, f32)>,
 }
@@ -44,7 +44,7 @@ impl Geo {
         let found =
             self.reader.lookup(address.to_canonical()).and_then(|found| found.decode::<geoip2::City<'_>>());
         let Ok(Some(city)) = found else { return Location::default() };
-        let code = |code: Option<&str>| country(code?);
+        let code = |code: Option<&str>| Country::of(code?);
         let place = city.location.latitude.zip(city.location.longitude);
         Location {
             country: code(city.country.iso_code).or_else(|| code(city.registered_country.iso_code)),
@@ -56,18 +56,16 @@ impl Geo {
 /// Which countries may connect.
 #[derive(Clone, Debug, Default)]
 pub struct Countries {
-    allowed: Vec<[u8; 2]>,
-    denied: Vec<[u8; 2]>,
+    allowed: Vec<Country>,
+    denied: Vec<Country>,
 }
 
 impl Countries {
-    /// By the configuration; words that are no country were refused when it was loaded.
+    /// By the configuration.
     pub fn of(config: &Config) -> Self {
-        let list =
-            |words: &[crate::config::Token]| words.iter().filter_map(|word| country(word.as_str())).collect();
         Self {
-            allowed: list(&config.monitoring_security_countries_allowed),
-            denied: list(&config.monitoring_security_countries_denied),
+            allowed: config.monitoring_security_countries_allowed.clone(),
+            denied: config.monitoring_security_countries_denied.clone(),
         }
     }
 
@@ -103,11 +101,4 @@ fn is_private(address: IpAddr) -> bool {
             address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
         }
     }
-}
-
-/// Two letters, in upper case.
-pub(super) fn country(code: &str) -> Option<[u8; 2]> {
-    let [one, two] = code.as_bytes() else { return None };
-    let both = [one.to_ascii_uppercase(), two.to_ascii_uppercase()];
-    both.iter().all(u8::is_ascii_uppercase).then_some(both)
 }

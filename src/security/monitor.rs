@@ -173,7 +173,7 @@ impl Monitor {
             return None;
         }
         let detail = match &location.country {
-            Some(country) => String::from_utf8_lossy(country).into_owned(),
+            Some(country) => country.as_str().to_owned(),
             None => "country unknown".to_owned(),
         };
         Some(Finding { kind: Kind::GeoDenied, severity: Severity::High, place: Place::Connection, detail })
