@@ -2,6 +2,8 @@
 //! over after one look at each byte; the matcher (libinjection's method: tokens, not patterns) sees only what could
 //! be an attack, cut and within a budget. Never changes what it looks at, never keeps it.
 
+use std::time::Duration;
+
 use highper_shards::Moment;
 use highper_wire::http1::Head;
 use libinjectionrs::sqli::{SqliFlags, SqliState};
@@ -44,25 +46,30 @@ impl Detector {
         }
     }
 
-    /// Bytes that looked as if they could be an attack and were passed over, because the budget of the second was
-    /// spent.
+    /// Bytes that looked as if they could be an attack and were passed over, because the budget was spent.
     pub fn passed_over(&self) -> u64 {
         self.budget.passed_over
     }
 
-    /// The worst thing about a request.
+    /// The first thing about a request that looks like an attack.
     pub fn request(&mut self, now: Moment, head: &Head<'_>) -> Option<Finding> {
         self.budget.begin(now);
-        let user_agent = head.header("user-agent");
-        self.path(head.path().as_bytes())
-            .or_else(|| self.pairs(head.query()?.as_bytes(), b'&', Place::Query))
-            .or_else(|| head.headers("cookie").find_map(|cookies| self.pairs(cookies, b';', Place::Cookie)))
-            .or_else(|| self.user_agent(user_agent?))
-            .or_else(|| {
-                let referer = head.header("referer")?;
-                let query = referer.iter().position(|byte| *byte == b'?')?;
-                self.pairs(&referer[query + 1..], b'&', Place::Referer)
-            })
+        let found = self
+            .path(head.path().as_bytes())
+            .or_else(|| self.pairs(head.query()?.as_bytes(), b'&', Place::Query));
+        found.or_else(|| head.fields().find_map(|(name, value)| self.field(name, value)))
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) -> Option<Finding> {
+        match name.len() {
+            6 if name.eq_ignore_ascii_case("cookie") => self.pairs(value, b';', Place::Cookie),
+            7 if name.eq_ignore_ascii_case("referer") => {
+                let query = value.iter().position(|byte| *byte == b'?')?;
+                self.pairs(&value[query + 1..], b'&', Place::Referer)
+            }
+            10 if name.eq_ignore_ascii_case("user-agent") => self.user_agent(value),
+            _ => None,
+        }
     }
 
     /// The worst thing about a text message: strings of its JSON, or all of it if it is none.
@@ -264,20 +271,20 @@ fn has_pair(text: &[u8], byte: u8) -> bool {
     text.windows(2).any(|pair| pair == [byte, byte])
 }
 
-/// Bytes per second that the matcher may look at, and what it did not. It needs up to a microsecond for a byte that
-/// was chosen to be slow: a flood of those costs a quarter of a shard's time and no more.
+/// Bytes that the matcher may look at, and what it did not. It needs up to a microsecond for a byte that was chosen to
+/// be slow: a flood of those costs a quarter of a shard's time, and others wait for it some milliseconds at once.
 #[derive(Default)]
 struct Budget {
-    second: u64,
+    slice: u64,
     left: usize,
     passed_over: u64,
 }
 
 impl Budget {
     fn begin(&mut self, now: Moment) {
-        let second = now.as_nanos() / 1_000_000_000 + 1;
-        if second != self.second {
-            *self = Self { second, left: SCAN_BYTES_PER_SECOND, passed_over: self.passed_over };
+        let slice = now.as_nanos() / SLICE.as_nanos() as u64 + 1;
+        if slice != self.slice {
+            *self = Self { slice, left: SCAN_BYTES_PER_SLICE, passed_over: self.passed_over };
         }
     }
 
@@ -291,16 +298,18 @@ impl Budget {
     }
 }
 
-/// Bytes of one value that are looked at: an attack that begins behind them would not fit into the head's limit often.
-pub const VALUE_BYTES_MAX: usize = 2048;
+/// Bytes of one value that are looked at. The matcher's time for words with many dots grows with their square.
+pub const VALUE_BYTES_MAX: usize = 1024;
 /// Values of one query or of one Cookie field that are looked at.
 pub const VALUES_MAX: usize = 64;
 /// Strings of one message that are looked at.
 pub const MESSAGE_STRINGS_MAX: usize = 32;
 /// Bytes of each of them.
 pub const MESSAGE_STRING_BYTES_MAX: usize = 1024;
-/// Bytes that the matcher looks at in a second, on one shard.
-pub const SCAN_BYTES_PER_SECOND: usize = 256 * 1024;
+/// Bytes that the matcher looks at in each [`SLICE`] on one shard: 256 KiB in a second.
+pub const SCAN_BYTES_PER_SLICE: usize = 16 * 1024;
+/// A sixteenth of a second.
+pub const SLICE: Duration = Duration::from_micros(62_500);
 /// Bytes of a parameter's name that an event tells.
 const NAME_BYTES_MAX: usize = 32;
 const DECODE_ROUNDS_MAX: usize = 3;
