@@ -39,7 +39,7 @@ compare *arguments:
     cd bench/compare/uws && npm install --no-audit --no-fund
     bench/compare/run.py {{arguments}}
 
-# A fuzz target for some seconds: request_head, ws_decoder, native, sse, proxy.
+# A fuzz target for some seconds: request_head, ws_decoder, native, sse, proxy, security (that one with --features server).
 fuzz target="ws_decoder" seconds="60":
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
 

@@ -1,5 +1,7 @@
 //! Why a server could not be started or did not end well. Each text says what to do.
 
+use std::path::PathBuf;
+
 use highper_shards::StartError;
 use highper_shards::runtime::Ended;
 
@@ -35,6 +37,14 @@ pub enum ServeError {
     /// Two endpoints share a path.
     #[error("two endpoints at {0}; each path has one")]
     DuplicateEndpoint(String),
+    /// MONITORING_SECURITY_GEO_DATABASE names a file that is no database of addresses.
+    #[error("MONITORING_SECURITY_GEO_DATABASE={}: {problem}; use a MaxMind database (.mmdb) of countries or cities", file.display())]
+    GeoDatabase {
+        /// As configured.
+        file: PathBuf,
+        /// What was wrong with it.
+        problem: String,
+    },
     /// A thread beside the shards, or its signals, were refused.
     #[error("{what}: {source}")]
     System {

@@ -40,6 +40,7 @@ pub mod outbound;
 pub mod page;
 pub mod pool;
 pub mod running;
+pub mod security;
 pub mod server;
 pub mod signals;
 pub mod worker;

@@ -10,7 +10,7 @@ use highper_shards::driver::Options;
 use highper_shards::mesh::Mailbox;
 use highper_shards::runtime::{self, Settings};
 use highper_shards::socket::{Address, ListenOptions, Listener};
-use highper_shards::{Limits, clock};
+use highper_shards::{Limits, clock, process};
 
 use crate::api::{Routes, cors};
 use crate::auth::{Fetcher, KeySet, Verifier};
@@ -25,6 +25,7 @@ use crate::message::{Message, Names};
 use crate::observe::counters::Board;
 use crate::pool::Pool;
 use crate::running::Running;
+use crate::security::Geo;
 use crate::signals::Signals;
 use crate::worker::{Shared, Worker};
 use crate::{handler, outbound, page};
@@ -93,6 +94,10 @@ impl Server {
     pub fn start(self) -> Result<Running, ServeError> {
         let Self { mut config, endpoints, has_handlers } = self;
         config.settle();
+        if config.no_core_dumps {
+            process::forbid_core_dumps()
+                .map_err(|source| ServeError::System { what: "forbid dumps of memory", source })?;
+        }
         let endpoints = all_endpoints(&config, endpoints)?;
         let shards = shard_count(&config)?;
         let listener = listen(&config, usize::from(shards))?;
@@ -121,6 +126,7 @@ impl Server {
             verifier: verifier(&config)?,
             cors: cors::Rules::of(&config),
             events_cors: cors::Rules::of_events(&config),
+            geo: geo(&config)?,
             is_local: is_local(listener.address()),
             started: clock::unix_millis(),
             epoch_seed: names.hash("epoch") ^ clock::unix_millis(),
@@ -255,6 +261,15 @@ fn address(config: &Config) -> Result<Address, ServeError> {
         addresses.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
     });
     resolved.map(Address::Tcp).map_err(|source| ServeError::Host { host: host.to_string(), source })
+}
+
+/// The database of addresses, if there is one.
+fn geo(config: &Config) -> Result<Option<Arc<Geo>>, ServeError> {
+    let opened = Geo::open(config).map_err(|source| {
+        let file = config.monitoring_security_geo_database.clone().unwrap_or_default();
+        ServeError::GeoDatabase { file, problem: source.to_string() }
+    });
+    Ok(opened?.map(Arc::new))
 }
 
 /// Whether nobody but this host can reach an address.

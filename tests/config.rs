@@ -59,13 +59,14 @@ fn good(row: &Row) -> (String, String) {
         Unit::Bytes => return (format!("{}", min + 1), format!("{}B", min + 1)),
         Unit::Mebibytes | Unit::Count => {}
     }
-    let by_start: [(&str, &str); 13] = [
+    let by_start: [(&str, &str); 14] = [
         ("true or false", if row.default == "true" { "false" } else { "true" }),
         ("a number from 0 to 1", "0.5"),
         ("an IP address, a host name", "192.0.2.1"),
         ("a path that starts with /", "/other"),
         ("a list with commas between, each * or", "https://example.com,https://*.example.org:8443"),
         ("a list with commas between, each a word", "GET,PUT"),
+        ("a list with commas between, each a country", "DE,AT"),
         ("a list with commas between, each one of", "join"),
         ("a list with commas between, each text", "one,two"),
         ("a list with commas between, each a URL", "nats://one:4222,tls://two:4222"),

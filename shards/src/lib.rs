@@ -23,6 +23,7 @@ pub mod io;
 mod load;
 pub mod logic;
 pub mod mesh;
+pub mod process;
 pub mod runtime;
 pub mod slots;
 pub mod socket;

@@ -29,12 +29,17 @@ pub fn health(config: &Config, board: &Board, timestamp: u64, response_time_ms: 
     } else {
         json!({ "status": "disabled" })
     };
+    let monitor = match config.monitoring_security_enabled {
+        true => json!({ "status": "healthy", "threats_detected": board.threats() }),
+        false => json!({ "status": "disabled" }),
+    };
     let body = json!({
         "status": if draining { "draining" } else { "healthy" },
         "timestamp": timestamp,
         "version": env!("CARGO_PKG_VERSION"),
         "environment": config.app_env.as_str(),
         "protocols": { "websocket": websocket },
+        "monitoring": { "security_monitor": monitor },
         "shards": board.shards(),
         "overload_level": board.overload_level(),
         "response_time_ms": response_time_ms,

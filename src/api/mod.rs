@@ -77,6 +77,9 @@ impl Routes {
 /// Where the server API is.
 pub const API: &str = "/api";
 
+/// The name below [`API`] of the feed of security events.
+pub const FEED: &str = "security";
+
 /// The method of the server API that a path names: `publish` for `/api/publish`, nothing for `/api`.
 pub fn method(path: &str) -> Option<&str> {
     match path.strip_prefix(API)? {

@@ -18,6 +18,7 @@ pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigE
     findings.tokens();
     findings.proxies();
     findings.backends();
+    findings.countries();
     findings.certificate();
     let warnings = findings.warnings;
     loaded.warnings.extend(warnings);
@@ -237,6 +238,22 @@ impl Findings<'_> {
         {
             let advice = "anyone can make webhooks up, they are not signed without REALTIME_WEBHOOK_SECRET";
             self.advise("webhook_url", advice.to_owned());
+        }
+    }
+
+    fn countries(&mut self) {
+        let config = &self.loaded.config;
+        if config.monitoring_security_geo_database.is_some()
+            || self.is_broken("monitoring_security_geo_database")
+        {
+            return;
+        }
+        let lists = [
+            ("monitoring_security_countries_allowed", &config.monitoring_security_countries_allowed),
+            ("monitoring_security_countries_denied", &config.monitoring_security_countries_denied),
+        ];
+        for (field, _) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            self.advise(field, "has no effect without MONITORING_SECURITY_GEO_DATABASE".to_owned());
         }
     }
 

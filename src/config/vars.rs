@@ -22,6 +22,8 @@ vars! {
     debug: bool = "false", "REALTIME_DEBUG", live;
     /// The least important log lines that are written.
     log_level: LogLevel = "info", "REALTIME_LOG_LEVEL", live;
+    /// Whether the kernel may write no dump of the process's memory, which holds keys; no debugger reaches it then.
+    no_core_dumps: bool = "false", "REALTIME_NO_CORE_DUMPS";
     /// Time that connections get to end after a stop was asked for; then they are cut.
     shutdown_grace: Duration = "10", "REALTIME_SHUTDOWN_GRACE", seconds, range(0, 3600), live;
 
@@ -372,23 +374,23 @@ vars! {
 
     ["Security monitoring"]
     /// Whether attacks are only told of, or refused too.
-    monitoring_security_mode: SecurityMode = "observe", "MONITORING_SECURITY_MODE", live, later;
+    monitoring_security_mode: SecurityMode = "observe", "MONITORING_SECURITY_MODE", live;
     /// Whether text messages are looked at too, not only requests.
-    monitoring_security_messages: bool = "false", "MONITORING_SECURITY_MESSAGES", live, later;
+    monitoring_security_messages: bool = "false", "MONITORING_SECURITY_MESSAGES", live;
     /// Failed authentications per minute and address that are brute force.
-    monitoring_security_auth_failures: u32 = "10", "MONITORING_SECURITY_AUTH_FAILURES", range(1, 1_000_000), live, later;
+    monitoring_security_auth_failures: u32 = "10", "MONITORING_SECURITY_AUTH_FAILURES", range(1, 1_000_000), live;
     /// Words in a User-Agent field that are suspicious, beside the known scanners.
-    monitoring_security_user_agents: Vec<String> = "", "MONITORING_SECURITY_USER_AGENTS", live, later;
+    monitoring_security_user_agents: Vec<String> = "", "MONITORING_SECURITY_USER_AGENTS", live;
     /// MaxMind database (.mmdb) of countries or cities.
-    monitoring_security_geo_database: Option<PathBuf> = "", "MONITORING_SECURITY_GEO_DATABASE", later;
-    /// Countries (ISO 3166, two letters) that may connect; none lets every country.
-    monitoring_security_countries_allowed: Vec<Token> = "", "MONITORING_SECURITY_COUNTRIES_ALLOWED", live, later;
-    /// Countries that may not connect.
-    monitoring_security_countries_denied: Vec<Token> = "", "MONITORING_SECURITY_COUNTRIES_DENIED", live, later;
+    monitoring_security_geo_database: Option<PathBuf> = "", "MONITORING_SECURITY_GEO_DATABASE";
+    /// Countries (ISO 3166, two letters) that may connect; none lets every country. Others are told of, and refused in block mode.
+    monitoring_security_countries_allowed: Vec<Country> = "", "MONITORING_SECURITY_COUNTRIES_ALLOWED", live;
+    /// Countries whose connections are told of, and refused in block mode.
+    monitoring_security_countries_denied: Vec<Country> = "", "MONITORING_SECURITY_COUNTRIES_DENIED", live;
     /// Speed in km/h that no user travels at between two connections; 0 does not look.
-    monitoring_security_travel_speed: u32 = "1000", "MONITORING_SECURITY_TRAVEL_SPEED", range(0, 100_000), live, later;
+    monitoring_security_travel_speed: u32 = "1000", "MONITORING_SECURITY_TRAVEL_SPEED", range(0, 100_000), live;
     /// Security events told per second and shard; more are counted.
-    monitoring_security_events_per_second: u32 = "100", "MONITORING_SECURITY_EVENTS_PER_SECOND", range(1, 1_000_000), live, later;
+    monitoring_security_events_per_second: u32 = "100", "MONITORING_SECURITY_EVENTS_PER_SECOND", range(1, 1_000_000), live;
 
     ["Monitoring"]
     /// Turns monitoring and tracing on.
@@ -412,11 +414,11 @@ vars! {
     /// Whether calls to other services are measured.
     monitoring_track_external_calls: bool = "true", "MONITORING_TRACK_EXTERNAL_CALLS", live, later;
     /// Whether security events are counted and logged.
-    monitoring_security_enabled: bool = "true", "MONITORING_SECURITY_ENABLED", live, later;
+    monitoring_security_enabled: bool = "true", "MONITORING_SECURITY_ENABLED", live;
     /// Whether failed authentications are security events.
-    monitoring_track_failed_auth: bool = "true", "MONITORING_TRACK_FAILED_AUTH", live, later;
+    monitoring_track_failed_auth: bool = "true", "MONITORING_TRACK_FAILED_AUTH", live;
     /// Whether unusual rates are security events.
-    monitoring_anomaly_detection: bool = "true", "MONITORING_ANOMALY_DETECTION", live, later;
+    monitoring_anomaly_detection: bool = "true", "MONITORING_ANOMALY_DETECTION", live;
     /// A request that takes longer is logged.
     monitoring_slow_request: Duration = "1000", "MONITORING_SLOW_REQUEST_MS", millis, range(1, 3_600_000), live, later;
     /// Memory above this is logged.

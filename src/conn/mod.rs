@@ -184,6 +184,9 @@ pub struct WebSocket {
     pub is_unknown: bool,
 }
 
+/// The endpoint of a stream that belongs to no endpoint: the feed of security events. A server has at most 255.
+pub const NO_ENDPOINT: u8 = u8::MAX;
+
 /// An open stream of Server-Sent Events.
 #[derive(Clone, Copy, Debug)]
 pub struct EventStream {
@@ -282,7 +285,7 @@ impl Conn {
         }
     }
 
-    /// Index of the endpoint of an open WebSocket or stream.
+    /// Index of the endpoint of an open WebSocket or stream; [`NO_ENDPOINT`] is none.
     pub fn endpoint(&self) -> Option<u8> {
         match &self.phase {
             Phase::Open(websocket) => Some(websocket.endpoint),

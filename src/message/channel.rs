@@ -46,6 +46,7 @@ impl Channel {
         match self.name.strip_prefix(RESERVED) {
             None => ChannelKind::Named,
             Some(rest) if rest.starts_with(USER) => ChannelKind::User,
+            Some(SECURITY) => ChannelKind::Security,
             Some(_) => ChannelKind::Everyone,
         }
     }
@@ -72,6 +73,8 @@ pub enum ChannelKind {
     User,
     /// The channel of every open connection.
     Everyone,
+    /// The feed of security events for operators.
+    Security,
 }
 
 /// Makes [`Channel`]s; one copy for every thread of the process, so that all agree on hashes and homes.
@@ -119,6 +122,11 @@ impl Names {
         self.reserved(&format!("{RESERVED}all"))
     }
 
+    /// The channel of security events.
+    pub fn security(&self) -> Channel {
+        self.reserved(&format!("{RESERVED}{SECURITY}"))
+    }
+
     /// Shards of the process.
     pub fn shards(&self) -> u16 {
         self.shards
@@ -164,6 +172,7 @@ impl Names {
 
 const RESERVED: char = '\u{1}';
 const USER: char = '@';
+const SECURITY: &str = "security";
 
 #[cfg(test)]
 mod tests {
@@ -172,7 +181,7 @@ mod tests {
     #[test]
     fn no_client_can_name_a_reserved_channel() {
         let names = Names::new(2);
-        for reserved in [names.everyone(), names.user("ann")] {
+        for reserved in [names.everyone(), names.security(), names.user("ann")] {
             assert!(reserved.is_reserved());
             assert!(names.parse(reserved.name()).is_err());
         }

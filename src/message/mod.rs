@@ -3,6 +3,7 @@
 pub mod channel;
 pub mod hook;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,11 @@ pub enum Message {
         channel: Channel,
         /// Which connection.
         slot: SlotId,
+    },
+    /// To the home shard of a user: where he connects from.
+    Travelled {
+        /// Who and where.
+        trip: Box<Trip>,
     },
     /// To every shard: something to do with all connections of a user.
     Order {
@@ -336,6 +342,19 @@ pub struct Member {
     pub user: Box<str>,
     /// What the embedder told about the connection: JSON text.
     pub info: Option<Arc<[u8]>>,
+}
+
+/// A user connects from somewhere.
+#[derive(Debug)]
+pub struct Trip {
+    /// Who.
+    pub user: Box<str>,
+    /// From which address.
+    pub address: IpAddr,
+    /// Where that is: degrees north and east.
+    pub place: (f32, f32),
+    /// Seconds since the Unix epoch.
+    pub at_unix: u64,
 }
 
 /// What to do with all connections of a user.

@@ -76,11 +76,38 @@ pub struct Counters {
     pub overload_dropped: u64,
 }
 
+/// Security events of one shard since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Events by kind and severity, told or not.
+    pub seen: [[u64; SECURITY_SEVERITIES]; SECURITY_KINDS],
+    /// Events by kind that were counted but not told, because the budget of the second was spent.
+    pub suppressed: [u64; SECURITY_KINDS],
+    /// Events that were refused.
+    pub blocked: u64,
+    /// Bytes that could have been an attack and were not looked at, because the budget of the second was spent.
+    pub passed_over: u64,
+}
+
+impl Security {
+    /// All events.
+    pub fn total(&self) -> u64 {
+        self.seen.iter().flatten().sum()
+    }
+}
+
+/// Kinds of security events; their names belong to the room of security.
+pub const SECURITY_KINDS: usize = 11;
+/// Severities of security events.
+pub const SECURITY_SEVERITIES: usize = 3;
+
 /// One shard's numbers at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
     /// The worker's counters.
     pub counters: Counters,
+    /// Security events.
+    pub security: Security,
     /// The runtime's counters.
     pub shard: highper_shards::io::Counters,
     /// Slots in use.
@@ -124,6 +151,7 @@ struct Face {
     draining: AtomicU64,
     /// Nanoseconds that a turn of the shard takes.
     turn: AtomicU64,
+    threats: AtomicU64,
 }
 
 impl Board {
@@ -141,6 +169,16 @@ impl Board {
         face.draining.store(u64::from(draining), Ordering::Relaxed);
         let nanos = u64::try_from(turn_time.as_nanos()).unwrap_or(u64::MAX);
         face.turn.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Security events of a shard, written by it at the end of a turn.
+    pub fn write_threats(&self, shard: usize, threats: u64) {
+        self.0.shards[shard].threats.store(threats, Ordering::Relaxed);
+    }
+
+    /// Security events of all shards since the start.
+    pub fn threats(&self) -> u64 {
+        self.0.shards.iter().map(|face| face.threats.load(Ordering::Relaxed)).sum()
     }
 
     /// Shards on the board.

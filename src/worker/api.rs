@@ -42,30 +42,36 @@ struct Place {
 
 impl Worker {
     /// The head of a request to the API: who may not ask is told so.
-    pub(super) fn api_reply(&mut self, head: &Head<'_>) -> Reply {
+    pub(super) fn api_reply(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> Reply {
         let method = api::method(head.path()).unwrap_or_default();
-        if let Some(caller) = self.client(head) {
-            return Reply::Api(method.into(), caller);
-        }
-        let refusal = match &self.shared.config.api_key {
-            None if self.shared.is_local && server::is_direct(head) => None,
-            None => Some(Refusal::no_key()),
-            Some(key) => {
-                let shown = (head.header("x-api-key"), head.header("authorization"));
-                let is_right = server::key_is_right(key.expose(), shown.0, shown.1);
-                (!is_right).then(Refusal::unauthorized)
-            }
-        };
-        let caller = refusal.map_or(Caller::Backend, |refusal| Caller::Refused(Box::new(refusal)));
+        let caller = self.client(io, slot, head).unwrap_or_else(|| {
+            let refusal = self.api_refusal(io, slot, head);
+            refusal.map_or(Caller::Backend, |refusal| Caller::Refused(Box::new(refusal)))
+        });
         Reply::Api(method.into(), caller)
     }
 
+    /// Why whoever sent this request may not call the API, if he may not.
+    pub(super) fn api_refusal(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> Option<Refusal> {
+        let Some(key) = &self.shared.config.api_key else {
+            let is_open = self.shared.is_local && server::is_direct(head);
+            return (!is_open).then(Refusal::no_key);
+        };
+        let shown = (head.header("x-api-key"), head.header("authorization"));
+        if server::key_is_right(key.expose(), shown.0, shown.1) {
+            return None;
+        }
+        self.auth_failed(io, slot, "the key of the server API is wrong or missing");
+        Some(Refusal::unauthorized())
+    }
+
     /// A client that shows its token instead of the key.
-    fn client(&mut self, head: &Head<'_>) -> Option<Caller> {
+    fn client(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> Option<Caller> {
+        if head.header("x-api-key").is_some() {
+            return None;
+        }
         let shared = self.shared.clone();
-        let has_key = head.header("x-api-key").is_some();
-        match self.identify(head, &shared.cors) {
-            _ if has_key => None,
+        match self.identify(io, slot, head, &shared.cors) {
             Ok(Known { identity, .. }) => identity.map(Caller::Client),
             Err(turned) => Some(Caller::Refused(Box::new(Refusal::bad_token(turned.message)))),
         }

@@ -309,6 +309,8 @@ pub(super) fn write_publication(
             native::message(out, channel.name(), offset, data, from, tags);
         }
         (Dialect::Native, Kind::Data, ChannelKind::User) => native::user_message(out, data, from, tags),
+        // Only streams of the raw dialect are in it.
+        (Dialect::Native, Kind::Data, ChannelKind::Security) => raw::message(out, data),
         (Dialect::Native, Kind::Data, ChannelKind::Everyone) => native::broadcast(out, data, from, tags),
         (Dialect::Raw | Dialect::Echo, Kind::Data, _) => raw::message(out, data),
         (Dialect::Raw | Dialect::Echo, Kind::Joined | Kind::Left, _) => {}

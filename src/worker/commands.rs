@@ -92,7 +92,7 @@ impl Worker {
         token: Option<&str>,
         id: Option<&[u8]>,
     ) {
-        let ticket = match self.ticket(token) {
+        let ticket = match self.ticket(io, slot, token) {
             Ok(ticket) => ticket,
             Err(error) => {
                 return self.refuse_command(io, slot, ErrorCode::Unauthorized, &error.to_string(), id);

@@ -17,6 +17,7 @@ use crate::config::Anonymous;
 use crate::conn::entry::{Door, EARLY_BYTES_MAX, Entry, Handshake};
 use crate::conn::{Expiry, Http, Phase, WebSocket};
 use crate::limits::{Kind, Subject, Verdict};
+use crate::security;
 
 /// Why a request is turned away before anything opens.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,10 +49,17 @@ impl Worker {
         };
         let when_missing = self.shared.cors.may_be_missing(&self.shared.config);
         if let Err(refused) = self.shared.cors.admits(head, when_missing) {
+            self.report(
+                io,
+                slot,
+                (security::Kind::BadOrigin, security::Severity::Medium),
+                "a WebSocket",
+                true,
+            );
             self.turn_away(io, slot, &Turned::new(Status::Forbidden, refused.to_string()));
             return false;
         }
-        let known = match self.identify(head, &self.shared.clone().cors) {
+        let known = match self.identify(io, slot, head, &self.shared.clone().cors) {
             Ok(known) => known,
             Err(turned) => {
                 self.turn_away(io, slot, &turned);

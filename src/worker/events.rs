@@ -34,7 +34,7 @@ impl Worker {
             return Some(Reply::Refused(Status::Forbidden, refused.to_string()));
         }
         let shared = self.shared.clone();
-        let known = match self.identify(head, &shared.events_cors) {
+        let known = match self.identify(io, slot, head, &shared.events_cors) {
             Ok(known) => known,
             Err(turned) => {
                 self.turn_away(io, slot, &turned);
@@ -179,7 +179,8 @@ impl Worker {
         Ok(wanted)
     }
 
-    fn begin_stream(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, wanted: &Wanted) {
+    /// Writes the head of a stream; the connection is one from now on.
+    pub(super) fn begin_stream(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, wanted: &Wanted) {
         self.counters.requests += 1;
         let date = self.date.at((self.shared.unix_millis)());
         let retry = self.shared.config.sse_retry_interval;

@@ -14,6 +14,7 @@ use crate::config::{Config, SlowConsumer};
 use crate::conn::{Channels, Conn, Phase};
 use crate::hub::local::{Local, LocalChannel};
 use crate::hub::table::Entry;
+use crate::message::ChannelKind;
 
 /// How a subscriber wants its messages: frames of one form are shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,8 @@ impl Worker {
     ) {
         let Some(entry) = self.local.get(at) else { return };
         let rules = *self.shared.config.namespaces.rules(entry.channel.name());
+        // An operator who reads too slowly loses events, never the feed.
+        let is_feed = entry.channel.kind() == ChannelKind::Security;
         let mut frames: Frames = [const { None }; Form::COUNT];
         let mut delivered = 0;
         let (local, encoder) = (&self.local, &mut self.encoder);
@@ -123,7 +126,7 @@ impl Worker {
         for frame in frames.into_iter().flatten() {
             io.recycle(frame);
         }
-        let is_closing = rules.slow_consumer == SlowConsumer::Disconnect;
+        let is_closing = rules.slow_consumer == SlowConsumer::Disconnect && !is_feed;
         while let Some(slot) = self.slow.pop() {
             match is_closing {
                 true => self.end(io, slot, Cause::Slow),

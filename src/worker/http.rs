@@ -10,7 +10,7 @@ use super::close::Cause;
 use super::limits::Shut;
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
-use crate::api::{Resource, health};
+use crate::api::{self, Resource, health};
 use crate::config::Config;
 use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting};
 use crate::page;
@@ -92,6 +92,9 @@ impl Worker {
     /// A request's head: decides its answer, or opens a WebSocket or a stream; true if it opened a WebSocket.
     fn on_request(&mut self, io: &mut ShardIo, slot: SlotId, head: &Head<'_>) -> bool {
         self.find_client(io, slot, head);
+        if self.refuses(io, slot, head) {
+            return false;
+        }
         let resource = self.shared.routes.find(head.path());
         let is_waiting = is_waiting(io, slot);
         if opens(resource, head)
@@ -124,7 +127,15 @@ impl Worker {
                     Some(reply) => reply,
                 }
             }
-            (Some(Resource::Api), "POST") => self.api_reply(head),
+            (Some(Resource::Api), "GET" | "HEAD")
+                if !is_waiting && api::method(head.path()) == Some(api::FEED) =>
+            {
+                match self.open_feed(io, slot, head, &cors) {
+                    None => return false,
+                    Some(reply) => reply,
+                }
+            }
+            (Some(Resource::Api), "POST") => self.api_reply(io, slot, head),
             (Some(Resource::Api), _) => Reply::NotAllowed("POST, OPTIONS"),
             (Some(resource), "GET" | "HEAD") => Reply::Resource(resource),
             (Some(_), _) => Reply::NotAllowed("GET, HEAD, OPTIONS"),

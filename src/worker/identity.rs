@@ -32,7 +32,13 @@ const STALE: CloseCode = CloseCode::new(3502);
 
 impl Worker {
     /// Who asks, by the token that a request shows; nobody if it shows none.
-    pub(super) fn identify(&mut self, head: &Head<'_>, rules: &Rules) -> Result<Known, Turned> {
+    pub(super) fn identify(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        head: &Head<'_>,
+        rules: &Rules,
+    ) -> Result<Known, Turned> {
         if !self.shared.config.auth_enabled {
             return Ok(Known::default());
         }
@@ -40,11 +46,11 @@ impl Worker {
         let Some(token) = credentials::token(head, &self.shared.config, takes_cookie) else {
             return Ok(Known::default());
         };
-        self.know(&token).map_err(|error| Turned::new(Status::Unauthorized, error.to_string()))
+        self.know(io, slot, &token).map_err(|error| Turned::new(Status::Unauthorized, error.to_string()))
     }
 
     /// What a token says, if it is valid and not revoked.
-    fn verify(&mut self, token: &str) -> Result<Claims, TokenError> {
+    fn verify(&mut self, io: &mut ShardIo, slot: SlotId, token: &str) -> Result<Claims, TokenError> {
         let unix_secs = (self.shared.unix_millis)() / 1000;
         let verified = match &self.verifier {
             Some(verifier) => verifier.verify(token, unix_secs),
@@ -54,16 +60,24 @@ impl Worker {
             true => Err(TokenError::Revoked),
             false => Ok(claims),
         });
-        verified.inspect_err(|_| self.counters.auth_failures += 1)
+        verified.inspect_err(|error| self.token_failed(io, slot, *error))
+    }
+
+    fn token_failed(&mut self, io: &mut ShardIo, slot: SlotId, error: TokenError) {
+        self.counters.auth_failures += 1;
+        // Whoever comes back with what was good yesterday tries nothing.
+        if !matches!(error, TokenError::Expired | TokenError::NotYetValid) {
+            self.auth_failed(io, slot, error.reason());
+        }
     }
 
     /// Who the token of a connection makes somebody.
-    fn know(&mut self, token: &str) -> Result<Known, TokenError> {
-        let claims = self.verify(token)?;
+    fn know(&mut self, io: &mut ShardIo, slot: SlotId, token: &str) -> Result<Known, TokenError> {
+        let claims = self.verify(io, slot, token)?;
         let channels = claims.channels.clone();
         // The token of a channel opens no connection.
         let identity = Identity::of(claims).ok_or(TokenError::Purpose);
-        let identity = identity.inspect_err(|_| self.counters.auth_failures += 1)?;
+        let identity = identity.inspect_err(|error| self.token_failed(io, slot, *error))?;
         Ok(Known { identity: Some(Box::new(identity)), channels })
     }
 
@@ -78,7 +92,7 @@ impl Worker {
             let message = "the client is known; use refresh";
             return self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
         }
-        match self.know(token) {
+        match self.know(io, slot, token) {
             Ok(known) => {
                 // The address was counted when the connection opened.
                 let wanted = self.counted(io, slot, known.identity.as_deref(), false);
@@ -144,7 +158,7 @@ impl Worker {
             let message = "the client showed no token before";
             return self.refuse_command(io, slot, ErrorCode::Forbidden, message, id);
         };
-        match self.know(token) {
+        match self.know(io, slot, token) {
             Ok(Known { identity: Some(identity), .. }) if identity.user == user => {
                 self.tell_authenticated(io, slot, Some(&identity), id);
                 self.take_identity(io, slot, identity);
@@ -245,6 +259,7 @@ impl Worker {
             let channel = self.shared.names.user(&before);
             self.leave(io, slot, channel.name());
         }
+        self.travelled(io, slot, user);
         let channel = self.shared.names.user(user);
         self.join(io, slot, &channel, None, None)
     }
@@ -275,9 +290,14 @@ impl Worker {
     }
 
     /// The token of one channel, shown with a join.
-    pub(super) fn ticket(&mut self, token: Option<&str>) -> Result<Option<Claims>, TokenError> {
+    pub(super) fn ticket(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        token: Option<&str>,
+    ) -> Result<Option<Claims>, TokenError> {
         match token.filter(|_| self.shared.config.auth_enabled) {
-            Some(token) => self.verify(token).map(Some),
+            Some(token) => self.verify(io, slot, token).map(Some),
             None => Ok(None),
         }
     }

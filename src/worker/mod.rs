@@ -10,6 +10,7 @@ mod drops;
 mod entry;
 mod events;
 mod fanout;
+mod feed;
 mod http;
 mod identity;
 mod limits;
@@ -20,6 +21,7 @@ mod reach;
 mod recovery;
 #[cfg(test)]
 mod rig;
+mod watch;
 mod webhooks;
 mod websocket;
 
@@ -48,6 +50,7 @@ use crate::limits::Table;
 use crate::message::{Channel, Message, Names};
 use crate::observe::counters::{Board, Counters, Snapshot};
 use crate::pool::Pool;
+use crate::security::{Geo, Monitor};
 
 /// What all shards of a server share. Never changes while they run.
 pub struct Shared {
@@ -77,6 +80,8 @@ pub struct Shared {
     pub cors: cors::Rules,
     /// The same for streams of events.
     pub events_cors: cors::Rules,
+    /// Where addresses are, if the operator gave a database.
+    pub geo: Option<Arc<Geo>>,
     /// Whether only local callers can reach the listener.
     pub is_local: bool,
     /// Milliseconds since the Unix epoch when the server was started.
@@ -155,6 +160,8 @@ pub struct Worker {
     open: usize,
     draining: Option<Moment>,
     counters: Counters,
+    /// Looks for attacks; `None` if nobody wants to know.
+    monitor: Option<Box<Monitor>>,
 }
 
 impl Worker {
@@ -209,6 +216,7 @@ impl Worker {
             open: 0,
             draining: None,
             counters: Counters::default(),
+            monitor: Monitor::new(&shared.config, shared.geo.clone()),
             shared,
         }
     }
@@ -249,6 +257,7 @@ impl Worker {
     fn snapshot(&self, io: &ShardIo) -> Snapshot {
         Snapshot {
             counters: self.counters,
+            security: self.monitor.as_ref().map(|monitor| monitor.counts).unwrap_or_default(),
             shard: *io.counters(),
             connections: io.connections(),
             open: self.open,
@@ -357,6 +366,7 @@ impl Logic for Worker {
                 self.on_answer(io, &channel, *answer, *receipt);
             }
             Message::Enter { .. } | Message::Exit { .. } => self.on_membership(io, message),
+            Message::Travelled { trip } => self.arrived(io, *trip),
             Message::Order { user, order } => self.obey(io, &user, &order),
             Message::Survey { survey, receipt } => {
                 let found = Box::new(self.survey(&survey));
@@ -410,6 +420,7 @@ impl Logic for Worker {
     }
 
     fn on_turn(&mut self, io: &mut ShardIo) {
+        self.pass_on_events(io);
         self.home.catch_up(io.now(), io);
         self.local.settle(&mut self.home, io);
         let is_unsent = self.resend(io);

@@ -53,7 +53,8 @@ impl Worker {
     /// The connection has ended; it is out of its channels.
     pub(super) fn closed(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, code: Option<CloseCode>) {
         let shared = self.shared.clone();
-        if let Some(run) = &shared.endpoints[usize::from(endpoint)].on_close {
+        let endpoint = shared.endpoints.get(usize::from(endpoint));
+        if let Some(run) = endpoint.and_then(|endpoint| endpoint.on_close.as_ref()) {
             self.call(io, slot, |conn| {
                 run(conn, code);
                 Ok(())

@@ -57,6 +57,7 @@ impl Rig {
             connections_max: config.max_connections.get().map(|most| most as usize),
             page: String::new(),
             verifier: None,
+            geo: None,
             hooks: None,
             webhooks: None,
             cors: cors::Rules::of(&config),

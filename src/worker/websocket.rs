@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::conn::Phase;
 use crate::conn::deadline::{Due, Heartbeat};
 use crate::handler::Message;
+use crate::security::{self, Severity};
 
 /// What a peer may send, by the configuration.
 pub(super) fn rules(config: &Config) -> Rules {
@@ -55,6 +56,9 @@ const PONGS_LAGGING_MAX: u8 = 16;
 /// Odd but legal frames between two heartbeats: beyond it close 1008.
 const GLITCHES_MAX: u16 = 256;
 
+/// From here on somebody is told.
+const GLITCHES_SOFT: u16 = GLITCHES_MAX / 4 * 3;
+
 impl Worker {
     /// Decodes what came in and acts on each event. The decoder is out of its connection meanwhile.
     pub(super) fn on_frames(
@@ -83,6 +87,7 @@ impl Worker {
         };
         self.scratch = scratch;
         if let Some(error) = failed {
+            self.report_frame(io, slot, &error);
             return self.end(io, slot, Cause::Frame(error));
         }
         if let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) {
@@ -94,7 +99,9 @@ impl Worker {
         match event {
             Event::Message { kind, payload } => {
                 self.counters.messages_in += 1;
-                if !self.may_send(io, slot, dialect, (kind, payload)) {
+                if !self.may_send(io, slot, dialect, (kind, payload))
+                    || kind == Kind::Text && self.refuses_message(io, slot, payload)
+                {
                     return;
                 }
                 match (dialect, kind) {
@@ -165,7 +172,14 @@ impl Worker {
         self.counters.glitches += 1;
         let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) else { return };
         websocket.glitches += 1;
-        if websocket.glitches > GLITCHES_MAX {
+        let glitches = websocket.glitches;
+        if glitches == GLITCHES_SOFT {
+            let odd = (security::Kind::ProtocolGlitches, Severity::Low);
+            self.report(io, slot, odd, "three quarters of the odd frames a connection may send", false);
+        }
+        if glitches > GLITCHES_MAX {
+            let odd = (security::Kind::ProtocolGlitches, Severity::Medium);
+            self.report(io, slot, odd, "too many odd frames", true);
             self.end(io, slot, Cause::Glitches);
         }
     }

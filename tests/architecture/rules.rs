@@ -23,7 +23,7 @@ pub const FILE_LINES_MAX: usize = 500;
 pub const FUNCTION_LINES_MAX: usize = 70;
 
 /// Ranks inside `src/`: a module imports modules of lower rank only.
-const RANKS: [(&str, u8); 24] = [
+const RANKS: [(&str, u8); 25] = [
     ("config", 0),
     ("handler", 0),
     ("limits", 0),
@@ -32,6 +32,7 @@ const RANKS: [(&str, u8); 24] = [
     ("address", 1),
     ("auth", 1),
     ("outbound", 1),
+    ("security", 1),
     ("logs", 2),
     ("message", 2),
     ("api", 3),
@@ -51,7 +52,8 @@ const RANKS: [(&str, u8); 24] = [
 ];
 
 /// Who may name a crate: prefixes of paths.
-const OWNERS: [(&str, &[&str]); 28] = [
+const OWNERS: [(&str, &[&str]); 31] = [
+    ("aho_corasick", &["src/security/agents.rs"]),
     ("aws_lc_rs", &["src/auth/", "src/outbound.rs", "src/hooks/", "tests/common/tokens.rs", "tests/hooks/"]),
     (
         "base64",
@@ -86,14 +88,16 @@ const OWNERS: [(&str, &[&str]); 28] = [
     ("form_urlencoded", &["src/api/credentials.rs", "src/worker/events.rs"]),
     ("hashbrown", &["src/hub/table.rs", "src/limits/admission.rs"]),
     ("hdrhistogram", &["bench/src/"]),
-    ("highper_realtime", &["src/main.rs", "tests/", "examples/"]),
-    ("highper_shards", &["shards/tests/", "src/", "bench/src/", "tests/"]),
+    ("highper_realtime", &["src/main.rs", "tests/", "examples/", "fuzz/"]),
+    ("highper_shards", &["shards/tests/", "src/", "bench/src/", "fuzz/", "tests/"]),
     ("highper_wire", &["wire/tests/", "src/", "bench/src/", "bench/examples/", "fuzz/", "tests/"]),
     ("httparse", &["wire/src/http1/scan.rs", "wire/src/ws/handshake/client.rs"]),
     ("io_uring", &["shards/src/driver/uring/"]),
     ("jsonwebtoken", &["src/auth/"]),
     ("libc", &["shards/src/driver/uring/", "shards/tests/"]),
+    ("libinjectionrs", &["src/security/detector.rs"]),
     ("loom", &["shards/src/mesh/bell.rs", "shards/tests/"]),
+    ("maxminddb", &["src/security/geo.rs"]),
     ("mimalloc", &["src/main.rs"]),
     ("rtrb", &["shards/src/mesh/"]),
     ("rustls", &["src/outbound.rs", "tests/"]),

@@ -80,6 +80,13 @@ impl Process {
         self.child.wait().expect("it was not waited for")
     }
 
+    /// Stops it and returns everything it has logged.
+    pub fn log(mut self) -> String {
+        self.stop();
+        self.log.read_to_string(&mut self.started).expect("it writes text");
+        std::mem::take(&mut self.started)
+    }
+
     /// Bytes of its memory that are resident.
     pub fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));

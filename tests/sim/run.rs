@@ -318,6 +318,7 @@ fn shared(plan: &Plan) -> Arc<Shared> {
         verifier: None,
         cors: cors::Rules::of(&config),
         events_cors: cors::Rules::of_events(&config),
+        geo: None,
         is_local: true,
         started: 0,
         epoch_seed: plan.seed,

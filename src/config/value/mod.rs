@@ -1,6 +1,7 @@
 //! What a variable can hold: the [`Value`] trait, switches, texts, lists, and the types of its children. Text becomes
 //! a type here once; inside the server there is nothing left to check. Never reads the environment or a file.
 
+mod country;
 mod cpu;
 mod keys;
 mod net;
@@ -8,6 +9,7 @@ mod number;
 mod secret;
 mod words;
 
+pub use country::Country;
 pub use cpu::{CpuList, SHARDS_MAX, Shards};
 pub use keys::KeySource;
 pub use net::{Cidr, Host, HostPort, OriginPattern, Url, UrlPath};
