@@ -80,9 +80,7 @@ impl Ceiling {
 impl Rates {
     /// What a connection may send whose token says so; `None` if it says nothing.
     pub fn of_token(config: &Config, limits: auth::Limits) -> Option<Box<Rules>> {
-        if limits.messages_per_minute.or(limits.burst).is_none() {
-            return None;
-        }
+        limits.messages_per_minute.or(limits.burst)?;
         Some(Box::new(Rules::new(
             limits.messages_per_minute.unwrap_or(config.rate_limit_messages_per_minute),
             limits.burst.unwrap_or(config.rate_limit_burst),

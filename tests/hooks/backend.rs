@@ -33,7 +33,7 @@ pub struct Request {
 
 impl Backend {
     pub fn start() -> Self {
-        Self::listen("http", |stream, to| serve(stream, to))
+        Self::listen("http", serve)
     }
 
     /// With the certificate of `certificates/`.
