@@ -1,6 +1,8 @@
 //! What a [`Logic`](crate::Logic) may touch: connections, outboxes, deadlines, the mesh. Everything it asks for
 //! is carried out by the turn after the callback. Never makes a system call.
 
+mod slow;
+
 use std::net::{IpAddr, SocketAddr};
 
 use crate::clock::{Moment, Tick};
@@ -10,7 +12,8 @@ use crate::mesh::{Full, Lane, Mailbox, Mesh};
 use crate::slots::Slots;
 use crate::timer::{Due, Wheel};
 use crate::token::{ShardId, SlotId, Token};
-use crate::tx::{Frame, Outbox, OutboxFull, Tx};
+use crate::tx::{Frame, Label, Lost, Outbox, OutboxFull, Tx};
+use slow::Laggards;
 
 /// The state of a shard that callbacks share: `C` is the connection, `M` the message of the mesh.
 pub struct Io<C, M> {
@@ -20,6 +23,7 @@ pub struct Io<C, M> {
     pub(crate) wheel: Wheel,
     pub(crate) mesh: Mesh<M>,
     pub(crate) dirty: Vec<Token>,
+    pub(crate) laggards: Laggards,
     pub(crate) connects: Vec<Connect>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
@@ -47,7 +51,7 @@ const _: () = assert!(size_of::<Entry<()>>() <= 44, "an entry is multiplied by t
 
 /// What is in flight and what is wanted for a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u16);
+pub(crate) struct Flags(u32);
 
 impl Flags {
     pub const RECEIVING: Self = Self(1);
@@ -80,6 +84,10 @@ impl Flags {
     pub const RESTING: Self = Self(1 << 13);
     /// A receive is being cancelled.
     pub const CANCELLING: Self = Self(1 << 14);
+    /// It owes more than the soft limit, or did when it was last looked at.
+    pub const LAGGING: Self = Self(1 << 15);
+    /// It owed less since then.
+    pub const CAUGHT_UP: Self = Self(1 << 16);
 
     pub fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -151,26 +159,61 @@ pub struct Outgoing<'a> {
     flags: &'a mut Flags,
     tx: &'a mut Tx,
     dirty: &'a mut Vec<Token>,
-    limit: usize,
+    laggards: &'a mut Laggards,
+    limits: &'a Limits,
 }
 
 impl Outgoing<'_> {
     /// Queues a shared frame.
     pub fn push(&mut self, frame: Frame) -> Result<(), OutboxFull> {
         self.mark();
-        self.tx.push(self.outbox, frame, self.limit)
+        let pushed = self.tx.push(self.outbox, frame, self.limits.outbox_bytes_max);
+        self.watch();
+        pushed
+    }
+
+    /// Queues a shared frame and what opens it for this connection alone, both or none. With a label it may be lost
+    /// while it waits; true if it took the place of one that waited.
+    pub fn push_event(
+        &mut self,
+        opening: Option<Frame>,
+        frame: Frame,
+        label: Option<Label>,
+    ) -> Result<bool, OutboxFull> {
+        self.mark();
+        let limit = self.limits.outbox_bytes_max;
+        let pushed = self.tx.push_event(self.outbox, opening, frame, label, limit);
+        self.watch();
+        pushed
+    }
+
+    /// Like [`Outgoing::push_event`], but not refused: for the newest frame, where nothing is left that may be lost.
+    pub fn push_newest(&mut self, opening: Option<Frame>, frame: Frame, label: Label) -> bool {
+        self.mark();
+        let pushed = self.tx.push_event(self.outbox, opening, frame, Some(label), usize::MAX);
+        self.watch();
+        pushed.expect("there is no limit to reach")
     }
 
     /// Queues what `write` appends. Everything written in one turn leaves in one send.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), OutboxFull> {
-        self.mark();
-        self.tx.write(self.outbox, self.limit, write)
+        self.write_within(self.limits.outbox_bytes_max, write)
+    }
+
+    /// Like [`Outgoing::write`], with room of its own beyond the limit: for answers, errors, pings and pongs of a
+    /// connection whose outbox is full. Refused once [`CONTROL_BYTES`] of it are used.
+    pub fn write_control(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), OutboxFull> {
+        self.write_within(self.limits.outbox_bytes_max.saturating_add(CONTROL_BYTES), write)
     }
 
     /// Like [`Outgoing::write`], but not refused: for the last words of a connection whose outbox is full.
     pub fn write_last(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.mark();
-        self.tx.write(self.outbox, usize::MAX, write).expect("there is no limit to reach");
+        self.write_within(usize::MAX, write).expect("there is no limit to reach");
+    }
+
+    /// Makes a frame to share; recycles a buffer.
+    pub fn frame(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
+        self.tx.frame(write)
     }
 
     /// Bytes the kernel has not accepted yet.
@@ -178,9 +221,41 @@ impl Outgoing<'_> {
         self.outbox.bytes()
     }
 
+    /// Bytes that wait and may not be lost; see [`Tx::kept`]. Costs a look at everything that waits.
+    pub fn kept(&self) -> usize {
+        self.tx.kept(self.outbox)
+    }
+
+    /// Whether something waits that may be lost.
+    pub fn has_loose(&self) -> bool {
+        self.tx.has_loose(self.outbox)
+    }
+
+    /// Frames that may be lost make room, the oldest first; see [`Tx::drop_oldest`].
+    pub fn drop_oldest(&mut self, most: usize, write: impl FnOnce(Lost, &mut Vec<u8>)) -> Option<Lost> {
+        self.tx.drop_oldest(self.outbox, most, write)
+    }
+
+    /// The newest frame of a topic that waits is lost; see [`Tx::drop_latest`].
+    pub fn drop_latest(&mut self, topic: u32) -> bool {
+        self.tx.drop_latest(self.outbox, topic)
+    }
+
+    /// What waits of a topic is lost no more; see [`Tx::keep`].
+    pub fn keep(&mut self, topic: u32) {
+        self.tx.keep(self.outbox, topic);
+    }
+
     /// Drops whole frames that were not given to the kernel; returns their bytes. A frame in flight stays.
     pub fn drop_waiting(&mut self) -> usize {
         self.tx.drop_waiting(self.outbox)
+    }
+
+    fn write_within(&mut self, limit: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), OutboxFull> {
+        self.mark();
+        let written = self.tx.write(self.outbox, limit, write);
+        self.watch();
+        written
     }
 
     fn mark(&mut self) {
@@ -189,7 +264,18 @@ impl Outgoing<'_> {
             self.dirty.push(self.token);
         }
     }
+
+    fn watch(&mut self) {
+        if self.outbox.bytes() > self.limits.outbox_soft_bytes && !self.flags.has(Flags::LAGGING) {
+            self.flags.set(Flags::LAGGING);
+            self.laggards.fresh.push(self.token);
+        }
+    }
 }
+
+/// What an outbox that is full still takes for answers, errors, pings and pongs: sixteen of the longest pongs and
+/// as many errors.
+pub const CONTROL_BYTES: usize = 4096;
 
 impl<C, M> Io<C, M> {
     /// Bytes of memory that a connection has in its shard, whatever it does: its state, its outbox, its deadlines.
@@ -203,6 +289,7 @@ impl<C, M> Io<C, M> {
             wheel: Wheel::new(Tick::at(now)),
             mesh,
             dirty: Vec::new(),
+            laggards: Laggards::default(),
             connects: Vec::new(),
             limits,
             counters: Counters::default(),
@@ -246,6 +333,11 @@ impl<C, M> Io<C, M> {
         self.tx.queued()
     }
 
+    /// Bytes of memory that the frames of all outboxes have; a frame shared by many counts once.
+    pub fn held(&self) -> u64 {
+        self.tx.held()
+    }
+
     /// Names of all connections that the logic still has, in slot order.
     pub fn ids(&self) -> Vec<SlotId> {
         let shard = self.shard();
@@ -260,16 +352,19 @@ impl<C, M> Io<C, M> {
 
     /// A connection with its outbox; `None` if it is gone.
     pub fn open(&mut self, slot: SlotId) -> Option<Open<'_, C>> {
-        let limit = self.limits.outbox_bytes_max;
-        let entry = self.slots.get_mut(slot.token)?;
-        open(slot.token, entry, &mut self.tx, &mut self.dirty, limit)
+        let Self { slots, tx, dirty, laggards, limits, .. } = self;
+        let Entry { conn, outbox, flags, .. } = slots.get_mut(slot.token)?;
+        let out = Outgoing { token: slot.token, outbox, flags, tx, dirty, laggards, limits };
+        Some(Open { conn: conn.as_mut()?, out })
     }
 
     /// As [`Io::open`], by slot index: for lists of subscribers that are kept exact by whoever ends connections.
     pub fn open_at(&mut self, index: u32) -> Option<(SlotId, Open<'_, C>)> {
-        let (limit, shard) = (self.limits.outbox_bytes_max, self.shard());
-        let (token, entry) = self.slots.at_mut(index)?;
-        Some((SlotId { token, shard }, open(token, entry, &mut self.tx, &mut self.dirty, limit)?))
+        let shard = self.shard();
+        let Self { slots, tx, dirty, laggards, limits, .. } = self;
+        let (token, Entry { conn, outbox, flags, .. }) = slots.at_mut(index)?;
+        let out = Outgoing { token, outbox, flags, tx, dirty, laggards, limits };
+        Some((SlotId { token, shard }, Open { conn: conn.as_mut()?, out }))
     }
 
     /// Makes a frame to share; recycles a buffer.
@@ -379,17 +474,6 @@ impl<C> Entry<C> {
         let stall = self.flags.has(Flags::STALL.or(Flags::LINGERING)).then_some(self.stall);
         deadline.into_iter().chain(stall).min_by_key(|tick| now.until(*tick))
     }
-}
-
-fn open<'a, C>(
-    token: Token,
-    entry: &'a mut Entry<C>,
-    tx: &'a mut Tx,
-    dirty: &'a mut Vec<Token>,
-    limit: usize,
-) -> Option<Open<'a, C>> {
-    let Entry { conn, outbox, flags, .. } = entry;
-    Some(Open { conn: conn.as_mut()?, out: Outgoing { token, outbox, flags, tx, dirty, limit } })
 }
 
 /// Puts the slot into the wheel, unless the entry it has there is soon enough.

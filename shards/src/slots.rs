@@ -43,6 +43,11 @@ impl<T> Slots<T> {
         self.used_max
     }
 
+    /// Slots that there are, taken or free: their indexes are below this.
+    pub fn span(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     /// Takes a slot for [`Slots::fill`]; `None` at the limit. Until it is filled its token finds nobody.
     pub fn reserve(&mut self) -> Option<Token> {
         if self.used >= self.used_max {
