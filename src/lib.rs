@@ -29,6 +29,7 @@ pub mod error;
 pub mod handler;
 pub mod hub;
 pub mod logs;
+pub mod memory;
 pub mod message;
 pub mod observe;
 pub mod page;

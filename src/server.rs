@@ -15,6 +15,7 @@ use crate::api::{Routes, cors};
 use crate::config::{Config, ConfigErrors, CpuPolicy, DriverKind, Host, Loaded, SHARDS_MAX, Shards};
 use crate::error::ServeError;
 use crate::handler::{Connection, Endpoint, Message, Outcome, Transport};
+use crate::memory;
 use crate::message::Names;
 use crate::observe::counters::Board;
 use crate::page;
@@ -192,7 +193,15 @@ fn listen(config: &Config, shards: usize) -> Result<Listener, ServeError> {
         true => Some(cpus(config)?),
         false => None,
     };
-    let options = ListenOptions { backlog: config.backlog_size as i32, steer_to, ..ListenOptions::default() };
+    // A peer that answers neither pings nor what was sent to it is gone, whatever its kernel says; who may stall for
+    // longer by REALTIME_WRITE_TIMEOUT is left alone by ours as well.
+    let silence = config.websocket_heartbeat_interval + config.websocket_heartbeat_timeout;
+    let options = ListenOptions {
+        backlog: config.backlog_size as i32,
+        steer_to,
+        user_timeout: Some(silence.max(config.write_timeout)),
+        ..ListenOptions::default()
+    };
     Ok(Listener::open(&address(config)?, shards, &options)?)
 }
 
@@ -241,6 +250,9 @@ fn settings(config: &Config, shards: u16) -> Result<Settings, ServeError> {
         },
         limits: Limits {
             outbox_bytes_max: config.outbox_bytes.as_usize(),
+            outbox_soft_bytes: config.outbox_soft_bytes.as_usize(),
+            outbox_soft_time: config.outbox_soft_time,
+            outbox_total_bytes: memory::outbox_share(config, shards),
             write_timeout: config.write_timeout,
             linger: LINGER,
             spin: config.spin,

@@ -9,6 +9,7 @@ use highper_wire::dialect::{Dialect, ErrorCode};
 use highper_wire::ws::{CloseCode, Kind};
 
 use super::close::Cause;
+use super::websocket::Room;
 use super::{ShardIo, Worker};
 use crate::config::ChannelRules;
 use crate::handler::Error;
@@ -142,7 +143,7 @@ impl Worker {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         write(&mut text);
-        self.write(io, slot, Kind::Text, &text);
+        self.write(io, slot, Kind::Text, &text, Room::Control);
         self.text = text;
     }
 

@@ -23,13 +23,14 @@ pub const FILE_LINES_MAX: usize = 500;
 pub const FUNCTION_LINES_MAX: usize = 70;
 
 /// Ranks inside `src/`: a module imports modules of lower rank only.
-const RANKS: [(&str, u8); 18] = [
+const RANKS: [(&str, u8); 19] = [
     ("config", 0),
     ("handler", 0),
     ("observe", 0),
     ("page", 0),
     ("error", 1),
     ("logs", 1),
+    ("memory", 1),
     ("message", 1),
     ("api", 2),
     ("hub", 2),
