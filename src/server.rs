@@ -168,6 +168,13 @@ fn watch(shared: &Shared, mailboxes: Arc<[Mailbox<Message>]>) -> std::io::Result
     })
 }
 
+/// Bytes of memory that what waits for the connections of one shard may take: REALTIME_OUTBOX_TOTAL_BYTES, or a
+/// quarter of the memory, in equal shares.
+fn outbox_share(config: &Config, shards: u16) -> u64 {
+    let quarter = || control::memory_limit(config.memory_limit.get()) / 4;
+    config.outbox_total_bytes.get().unwrap_or_else(quarter) / u64::from(shards)
+}
+
 /// What judges the tokens of clients, if they must show any.
 fn verifier(config: &Config) -> Result<Option<Verifier>, ServeError> {
     match (config.auth_enabled, config.auth_driver) {
@@ -246,7 +253,15 @@ fn listen(config: &Config, shards: usize) -> Result<Listener, ServeError> {
         true => Some(cpus(config)?),
         false => None,
     };
-    let options = ListenOptions { backlog: config.backlog_size as i32, steer_to, ..ListenOptions::default() };
+    // A peer that answers neither pings nor what was sent to it is gone, whatever its kernel says; who may stall for
+    // longer by REALTIME_WRITE_TIMEOUT is left alone by ours as well.
+    let silence = config.websocket_heartbeat_interval + config.websocket_heartbeat_timeout;
+    let options = ListenOptions {
+        backlog: config.backlog_size as i32,
+        steer_to,
+        user_timeout: Some(silence.max(config.write_timeout)),
+        ..ListenOptions::default()
+    };
     Ok(Listener::open(&address(config)?, shards, &options)?)
 }
 
@@ -304,6 +319,9 @@ fn settings(config: &Config, shards: u16) -> Result<Settings, ServeError> {
         },
         limits: Limits {
             outbox_bytes_max: config.outbox_bytes.as_usize(),
+            outbox_soft_bytes: config.outbox_soft_bytes.as_usize(),
+            outbox_soft_time: config.outbox_soft_time,
+            outbox_total_bytes: outbox_share(config, shards),
             write_timeout: config.write_timeout,
             linger: LINGER,
             spin: config.spin,

@@ -39,7 +39,10 @@ fn w17_for_a_minute() {
 fn canaries(duration: Duration) {
     each_driver_at_once(|driver| {
         // A group hears all its songs while only one of them listens.
-        let server = TestServer::start(driver, |config| config.outbox_bytes = ByteSize::new(64 << 20));
+        let server = TestServer::start(driver, |config| {
+            (config.outbox_bytes, config.outbox_soft_bytes) =
+                (ByteSize::new(64 << 20), ByteSize::new(64 << 20));
+        });
         let (next, checked) = (AtomicU32::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for thread in 0..THREADS {

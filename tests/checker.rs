@@ -331,3 +331,36 @@ fn a_gap_where_histories_hold_all_is_found() {
     let forgotten = Finding::Forgotten { client: 1, channel: ROOM, from: at(10), to: at(11) };
     assert_eq!(log.one_finding(), forgotten);
 }
+
+#[test]
+fn where_only_the_latest_counts_it_must_come_and_nothing_older_after_it() {
+    let skipping = || {
+        let mut log = log();
+        log.checker.conflates = |room| room == ROOM;
+        let payloads: Vec<_> = (11..=14).map(|offset| log.publish(0, offset)).collect();
+        log.receive(log.bob, 12, payloads[1]);
+        log.receive(log.ann, 14, payloads[3]);
+        (log, payloads)
+    };
+    let (mut log, payloads) = skipping();
+    log.receive(log.bob, 14, payloads[3]);
+    assert_eq!(log.checker.tally().skipped, 3);
+    assert_eq!(log.checker.finish(), []);
+
+    let (log, _) = skipping();
+    assert!(log.checker.finish().contains(&Finding::Behind {
+        client: 1,
+        channel: ROOM,
+        offset: 12,
+        head: 14
+    }));
+
+    let (mut log, payloads) = skipping();
+    log.receive(log.bob, 11, payloads[0]);
+    log.receive(log.bob, 14, payloads[3]);
+    assert_eq!(
+        log.one_finding(),
+        Finding::Duplicate { channel: ROOM, offset: 11, payload: payloads[0] },
+        "it went back"
+    );
+}

@@ -16,7 +16,7 @@ fn error_lines(sources: Sources) -> Vec<String> {
 #[test]
 fn a_namespace_has_its_options_and_the_defaults_of_the_variables() {
     let text = "history_size = 5\nhistory_ttl = 60\n\n[namespaces.\"chat:\"]\nhistory_size = 100\npresence = true\n\
-        member_events = true\ntransports = [\"websocket\", \"api\"]\nslow_consumer = \"drop\"\n\n\
+        member_events = true\ntransports = [\"websocket\", \"api\"]\nslow_consumer = \"drop_oldest\"\n\n\
         [namespaces.'news:']\nclient_publish = false\nclient_subscribe = false\nhistory_ttl = '2h'\n";
     // The environment beats the variables of the file, and the namespaces that keep quiet follow it.
     let sources = file(text).environment([("REALTIME_HISTORY_SIZE", "7")]);
@@ -29,7 +29,7 @@ fn a_namespace_has_its_options_and_the_defaults_of_the_variables() {
         presence: true,
         member_events: true,
         sse: false,
-        slow_consumer: SlowConsumer::Drop,
+        slow_consumer: SlowConsumer::DropOldest,
         ..defaults
     };
     assert_eq!(config.namespaces.rules("chat:1"), &chat);
@@ -64,7 +64,7 @@ fn everything_wrong_is_told_at_once_with_key_line_and_what_would_be_right() {
          member_events, client_publish, client_subscribe, transports, slow_consumer",
         "namespaces.\"chat:\".transports= (realtime.toml:7): expected a list of at least one, each one of websocket, \
          sse, api",
-        "namespaces.\"chat:\".slow_consumer=wait (realtime.toml:8): expected one of disconnect, drop",
+        "namespaces.\"chat:\".slow_consumer=wait (realtime.toml:8): expected one of disconnect, drop_oldest, latest_only",
         "namespaces.\"chat:\".port (realtime.toml:9): expected variables to stand above the first table",
         "namespaces.\"chat\" (realtime.toml:10): expected a prefix of printable ASCII whose last character is its only \
          colon, such as chat:",

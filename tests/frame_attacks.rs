@@ -220,7 +220,10 @@ fn w5_a_million_pings_that_read_no_pong_take_no_memory() {
 #[test]
 fn w5_who_lags_behind_still_gets_the_pong_it_waits_for() {
     each_driver(|driver| {
-        let server = TestServer::start(driver, |config| config.outbox_bytes = ByteSize::new(64 << 20));
+        let server = TestServer::start(driver, |config| {
+            (config.outbox_bytes, config.outbox_soft_bytes) =
+                (ByteSize::new(64 << 20), ByteSize::new(64 << 20));
+        });
         let mut client = Client::narrow(server.address(), 4096);
         client.upgrade("/echo", None);
         let megabyte = vec![7; 1 << 20];
@@ -319,7 +322,8 @@ fn w13_a_peer_that_takes_nothing_is_closed_after_the_write_timeout() {
     each_driver_at_once(|driver| {
         let server = TestServer::start(driver, |config| {
             config.write_timeout = Duration::from_secs(1);
-            config.outbox_bytes = ByteSize::new(256 << 20);
+            (config.outbox_bytes, config.outbox_soft_bytes) =
+                (ByteSize::new(256 << 20), ByteSize::new(256 << 20));
         });
         let attack_over = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -74,7 +74,10 @@ fn everyone_is_told_1012_and_the_stop_returns_when_all_are_gone() {
 #[test]
 fn what_was_sent_before_the_stop_arrives() {
     each_driver(|driver| {
-        let server = TestServer::start(driver, |config| config.outbox_bytes = ByteSize::new(64 << 20));
+        let server = TestServer::start(driver, |config| {
+            (config.outbox_bytes, config.outbox_soft_bytes) =
+                (ByteSize::new(64 << 20), ByteSize::new(64 << 20));
+        });
         let mut client = Client::narrow(server.address(), 4096);
         client.upgrade("/echo", None);
         let megabyte = vec![7; 1 << 20];

@@ -100,7 +100,8 @@ fn a_thread_that_publishes_too_fast_is_told_and_what_was_taken_arrives() {
         let small = |config: &mut Config| {
             config.shards = Shards::Count(1.try_into().unwrap());
             config.mesh_capacity = 64;
-            config.outbox_bytes = ByteSize::new(64 << 20);
+            (config.outbox_bytes, config.outbox_soft_bytes) =
+                (ByteSize::new(64 << 20), ByteSize::new(64 << 20));
         };
         let server = TestServer::with(driver, small, |server| server.endpoint(Endpoint::raw("/app")));
         let mut client = open(&server);

@@ -1,6 +1,9 @@
 //! What a [`Logic`](crate::Logic) may touch: connections, outboxes, deadlines, the mesh. Everything it asks for
 //! is carried out by the turn after the callback. Never makes a system call.
 
+mod outgoing;
+mod slow;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,7 +15,9 @@ use crate::mesh::{Full, Lane, Mailbox, Mesh};
 use crate::slots::Slots;
 use crate::timer::{Due, Wheel};
 use crate::token::{ShardId, SlotId, Token};
-use crate::tx::{Frame, Outbox, OutboxFull, Tx};
+use crate::tx::{Frame, Outbox, Tx};
+pub use outgoing::{CONTROL_BYTES, Outgoing};
+use slow::Laggards;
 
 /// The state of a shard that callbacks share: `C` is the connection, `M` the message of the mesh.
 pub struct Io<C, M> {
@@ -22,6 +27,7 @@ pub struct Io<C, M> {
     pub(crate) wheel: Wheel,
     pub(crate) mesh: Mesh<M>,
     pub(crate) dirty: Vec<Token>,
+    pub(crate) laggards: Laggards,
     pub(crate) connects: Vec<Connect>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
@@ -50,7 +56,7 @@ const _: () = assert!(size_of::<Entry<()>>() <= 44, "an entry is multiplied by t
 
 /// What is in flight and what is wanted for a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u16);
+pub(crate) struct Flags(u32);
 
 impl Flags {
     pub const RECEIVING: Self = Self(1);
@@ -83,6 +89,10 @@ impl Flags {
     pub const RESTING: Self = Self(1 << 13);
     /// A receive is being cancelled.
     pub const CANCELLING: Self = Self(1 << 14);
+    /// It owes more than the soft limit, or did when it was last looked at.
+    pub const LAGGING: Self = Self(1 << 15);
+    /// It owed less since then.
+    pub const CAUGHT_UP: Self = Self(1 << 16);
 
     pub fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -147,53 +157,6 @@ pub struct Open<'a, C> {
     pub out: Outgoing<'a>,
 }
 
-/// The outgoing side of one connection.
-pub struct Outgoing<'a> {
-    token: Token,
-    outbox: &'a mut Outbox,
-    flags: &'a mut Flags,
-    tx: &'a mut Tx,
-    dirty: &'a mut Vec<Token>,
-    limit: usize,
-}
-
-impl Outgoing<'_> {
-    /// Queues a shared frame.
-    pub fn push(&mut self, frame: Frame) -> Result<(), OutboxFull> {
-        self.mark();
-        self.tx.push(self.outbox, frame, self.limit)
-    }
-
-    /// Queues what `write` appends. Everything written in one turn leaves in one send.
-    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), OutboxFull> {
-        self.mark();
-        self.tx.write(self.outbox, self.limit, write)
-    }
-
-    /// Like [`Outgoing::write`], but not refused: for the last words of a connection whose outbox is full.
-    pub fn write_last(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.mark();
-        self.tx.write(self.outbox, usize::MAX, write).expect("there is no limit to reach");
-    }
-
-    /// Bytes the kernel has not accepted yet.
-    pub fn queued(&self) -> usize {
-        self.outbox.bytes()
-    }
-
-    /// Drops whole frames that were not given to the kernel; returns their bytes. A frame in flight stays.
-    pub fn drop_waiting(&mut self) -> usize {
-        self.tx.drop_waiting(self.outbox)
-    }
-
-    fn mark(&mut self) {
-        if !self.flags.has(Flags::DIRTY) {
-            self.flags.set(Flags::DIRTY);
-            self.dirty.push(self.token);
-        }
-    }
-}
-
 impl<C, M> Io<C, M> {
     /// Bytes of memory that a connection has in its shard, whatever it does: its state, its outbox, its deadlines.
     pub const SLOT_BYTES: usize = Slots::<Entry<C>>::SLOT_BYTES;
@@ -206,6 +169,7 @@ impl<C, M> Io<C, M> {
             wheel: Wheel::new(Tick::at(now)),
             mesh,
             dirty: Vec::new(),
+            laggards: Laggards::default(),
             connects: Vec::new(),
             limits,
             counters: Counters::default(),
@@ -265,6 +229,11 @@ impl<C, M> Io<C, M> {
         self.tx.queued()
     }
 
+    /// Bytes of memory that the frames of all outboxes have; a frame shared by many counts once.
+    pub fn held(&self) -> u64 {
+        self.tx.held()
+    }
+
     /// Names of all connections that the logic still has, in slot order.
     pub fn ids(&self) -> Vec<SlotId> {
         let shard = self.shard();
@@ -279,16 +248,19 @@ impl<C, M> Io<C, M> {
 
     /// A connection with its outbox; `None` if it is gone.
     pub fn open(&mut self, slot: SlotId) -> Option<Open<'_, C>> {
-        let limit = self.limits.outbox_bytes_max;
-        let entry = self.slots.get_mut(slot.token)?;
-        open(slot.token, entry, &mut self.tx, &mut self.dirty, limit)
+        let Self { slots, tx, dirty, laggards, limits, .. } = self;
+        let Entry { conn, outbox, flags, .. } = slots.get_mut(slot.token)?;
+        let out = Outgoing { token: slot.token, outbox, flags, tx, dirty, laggards, limits };
+        Some(Open { conn: conn.as_mut()?, out })
     }
 
     /// As [`Io::open`], by slot index: for lists of subscribers that are kept exact by whoever ends connections.
     pub fn open_at(&mut self, index: u32) -> Option<(SlotId, Open<'_, C>)> {
-        let (limit, shard) = (self.limits.outbox_bytes_max, self.shard());
-        let (token, entry) = self.slots.at_mut(index)?;
-        Some((SlotId { token, shard }, open(token, entry, &mut self.tx, &mut self.dirty, limit)?))
+        let shard = self.shard();
+        let Self { slots, tx, dirty, laggards, limits, .. } = self;
+        let (token, Entry { conn, outbox, flags, .. }) = slots.at_mut(index)?;
+        let out = Outgoing { token, outbox, flags, tx, dirty, laggards, limits };
+        Some((SlotId { token, shard }, Open { conn: conn.as_mut()?, out }))
     }
 
     /// Makes a frame to share; recycles a buffer.
@@ -398,17 +370,6 @@ impl<C> Entry<C> {
         let stall = self.flags.has(Flags::STALL.or(Flags::LINGERING)).then_some(self.stall);
         deadline.into_iter().chain(stall).min_by_key(|tick| now.until(*tick))
     }
-}
-
-fn open<'a, C>(
-    token: Token,
-    entry: &'a mut Entry<C>,
-    tx: &'a mut Tx,
-    dirty: &'a mut Vec<Token>,
-    limit: usize,
-) -> Option<Open<'a, C>> {
-    let Entry { conn, outbox, flags, .. } = entry;
-    Some(Open { conn: conn.as_mut()?, out: Outgoing { token, outbox, flags, tx, dirty, limit } })
 }
 
 /// Puts the slot into the wheel, unless the entry it has there is soon enough.

@@ -99,6 +99,13 @@ pub struct Limits {
     pub connections_max: usize,
     /// Bytes one connection may owe. Beyond it [`crate::tx::OutboxFull`] is returned and the frame is not taken.
     pub outbox_bytes_max: usize,
+    /// Bytes beyond which a connection lags: [`Io::next_laggard`] names it once it did for `outbox_soft_time`.
+    pub outbox_soft_bytes: usize,
+    /// How long a connection may lag.
+    pub outbox_soft_time: Duration,
+    /// Bytes of memory that the frames of all outboxes of the shard may have. Not enforced by the runtime: a logic
+    /// that finds more in [`Io::held`] closes the [`Io::slowest`].
+    pub outbox_total_bytes: u64,
     /// How long a send may make no progress before the connection ends as [`End::Stalled`].
     pub write_timeout: Duration,
     /// How long a closed connection waits for the peer to close too.
@@ -117,6 +124,9 @@ impl Default for Limits {
         Self {
             connections_max: 1 << 20,
             outbox_bytes_max: 1 << 20,
+            outbox_soft_bytes: 256 << 10,
+            outbox_soft_time: Duration::from_secs(10),
+            outbox_total_bytes: u64::MAX,
             write_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(2),
             rest_after: Duration::from_secs(5),

@@ -64,11 +64,15 @@ pub struct ListenOptions {
     /// The CPU of each shard: a connection goes to the shard whose CPU the network card interrupts. Pays when
     /// the card spreads its flows over the CPUs; on loopback all connections of a client go to its own CPU.
     pub steer_to: Option<Vec<usize>>,
+    /// How long the kernel waits for a peer to acknowledge what was sent to it, or to open its window, until it breaks
+    /// the connection (TCP_USER_TIMEOUT, whole milliseconds). For peers that are gone without a word: it must not be
+    /// shorter than [`Limits::write_timeout`](crate::Limits), which tells the logic.
+    pub user_timeout: Option<Duration>,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 4096, exclusive: true, steer_to: None }
+        Self { backlog: 4096, exclusive: true, steer_to: None, user_timeout: None }
     }
 }
 
@@ -155,6 +159,13 @@ fn listen_tcp(mut address: SocketAddr, shards: usize, options: &ListenOptions) -
         if let Some(cpu) = options.steer_to.as_ref().and_then(|cpus| cpus.get(shard)) {
             let cpu = u32::try_from(*cpu).map_err(|_| Errno::INVAL)?;
             sockopt::set_socket_incoming_cpu(&socket, cpu)?;
+        }
+        if let Some(timeout) = options.user_timeout {
+            // Accepted sockets inherit it: no system call for each.
+            sockopt::set_tcp_user_timeout(
+                &socket,
+                u32::try_from(timeout.as_millis()).unwrap_or(i32::MAX as u32),
+            )?;
         }
         rustix::net::listen(&socket, options.backlog)?;
         // Port 0 was chosen by the first one; the others join it.
@@ -303,8 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn accepted_sockets_inherit_nodelay() {
-        let listener = open("127.0.0.1:0", 1).unwrap();
+    fn accepted_sockets_inherit_their_options() {
+        let options =
+            ListenOptions { user_timeout: Some(Duration::from_secs(40)), ..ListenOptions::default() };
+        let address = Address::parse("127.0.0.1:0").unwrap();
+        let listener = Listener::open(&address, 1, &options).unwrap();
         let _client = TcpStream::connect(("127.0.0.1", port(&listener))).unwrap();
         let accepted = loop {
             match rustix::net::accept(&listener.sockets()[0]) {
@@ -313,6 +327,7 @@ mod tests {
             }
         };
         assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), 40_000);
     }
 
     #[test]

@@ -1,25 +1,42 @@
 //! What waits to be sent: frames, shared by reference, and one outbox per connection. Owned by the shard.
 //! Never talks to the kernel; the turn takes one frame at a time out of an outbox and gives it to the driver.
 
+mod list;
+mod loss;
+#[cfg(test)]
+mod loss_tests;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Deref;
 use std::rc::Rc;
+
+use list::{Lists, Mark};
+pub use loss::{Label, Loss, Lost};
 
 /// Bytes for the wire, immutable while anybody else holds them: a publication encoded once is one frame in the
 /// outboxes of all its subscribers. Cloning counts a reference.
 #[derive(Clone, Debug)]
-pub struct Frame(Rc<Vec<u8>>);
+pub struct Frame(Rc<Buffer>);
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// Whether [`Tx::held`] knows of it.
+    counted: bool,
+}
 
 impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.0.bytes
     }
 }
 
 impl From<Vec<u8>> for Frame {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Rc::new(bytes))
+        Self(Rc::new(Buffer { bytes, counted: false }))
     }
 }
 
@@ -37,17 +54,14 @@ pub struct Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxFull;
 
-/// The shard's frames: recycled buffers and the nodes of all outboxes.
-pub struct Tx {
-    nodes: Vec<Node>,
-    free_node: u32,
-    spare: Vec<Rc<Vec<u8>>>,
-    queued: u64,
-}
+const _: () = assert!(size_of::<Outbox>() <= 12, "an outbox is multiplied by ten million");
 
-struct Node {
-    frame: Option<Frame>,
-    next: u32,
+/// The shard's frames: recycled buffers and the lists of all outboxes.
+pub struct Tx {
+    lists: Lists,
+    spare: Vec<Rc<Buffer>>,
+    queued: u64,
+    held: u64,
 }
 
 const NONE: u32 = u32::MAX;
@@ -91,7 +105,7 @@ impl Default for Outbox {
 impl Tx {
     /// No frames yet.
     pub fn new() -> Self {
-        Self { nodes: Vec::new(), free_node: NONE, spare: Vec::new(), queued: 0 }
+        Self { lists: Lists::new(), spare: Vec::new(), queued: 0, held: 0 }
     }
 
     /// Bytes that all outboxes of this shard owe: shared frames count once per outbox.
@@ -104,20 +118,30 @@ impl Tx {
         self.spare = Vec::new();
     }
 
+    /// Bytes of the frames that [`Tx::frame`] made and [`Tx::recycle`] has not got back: shared frames count once, so
+    /// that this is the memory in which everything waits.
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
     /// Makes a frame from what `write` appends to a recycled buffer.
     pub fn frame(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
         let mut buffer = self.spare.pop().unwrap_or_default();
-        write(Rc::get_mut(&mut buffer).expect("a spare buffer has one holder"));
+        let Buffer { bytes, counted } = Rc::get_mut(&mut buffer).expect("a spare buffer has one holder");
+        *counted = true;
+        write(bytes);
+        self.held += bytes.len() as u64;
         Frame(buffer)
     }
 
-    /// Takes a frame back; its buffer is reused if nobody else holds it.
+    /// Takes a frame back, as every holder does in the end; its buffer is reused if nobody else holds it.
     pub fn recycle(&mut self, frame: Frame) {
         let mut buffer = frame.0;
-        if let Some(bytes) = Rc::get_mut(&mut buffer)
-            && bytes.capacity() <= SPARE_BYTES_MAX
-            && self.spare.len() < SPARE_MAX
-        {
+        let Some(Buffer { bytes, counted }) = Rc::get_mut(&mut buffer) else { return };
+        if *counted {
+            self.held -= bytes.len() as u64;
+        }
+        if bytes.capacity() <= SPARE_BYTES_MAX && self.spare.len() < SPARE_MAX {
             bytes.clear();
             self.spare.push(buffer);
         }
@@ -134,8 +158,7 @@ impl Tx {
             self.recycle(frame);
             return Err(OutboxFull);
         }
-        self.owe(outbox, frame.len());
-        self.append(outbox, frame);
+        self.append(outbox, frame, Mark::KEPT);
         Ok(())
     }
 
@@ -149,10 +172,12 @@ impl Tx {
         if outbox.bytes() > limit {
             return Err(OutboxFull);
         }
-        if let Some(last) = self.own_tail(outbox) {
-            let before = last.len();
-            write(last);
-            let added = last.len() - before;
+        if let Some(Buffer { bytes, counted }) = self.own_tail(outbox) {
+            let before = bytes.len();
+            write(bytes);
+            let added = bytes.len() - before;
+            let held = if *counted { added as u64 } else { 0 };
+            self.held += held;
             self.owe(outbox, added);
             return Ok(());
         }
@@ -168,16 +193,16 @@ impl Tx {
             return Some(first);
         }
         let mut gathered = self.spare.pop().unwrap_or_default();
-        let bytes = Rc::get_mut(&mut gathered).expect("a spare buffer has one holder");
+        let Buffer { bytes, counted } = Rc::get_mut(&mut gathered).expect("a spare buffer has one holder");
+        *counted = true;
         bytes.extend_from_slice(&first);
         self.recycle(first);
-        while let Some(next) = self.peek(outbox)
-            && bytes.len() + next <= GATHER_BYTES_MAX
-        {
-            let frame = self.pop(outbox).expect("peek saw it");
+        while outbox.head != NONE && bytes.len() + self.lists.frame(outbox.head).len() <= GATHER_BYTES_MAX {
+            let frame = self.lists.unlink(outbox, outbox.head);
             bytes.extend_from_slice(&frame);
             self.recycle(frame);
         }
+        self.held += bytes.len() as u64;
         Some(Frame(gathered))
     }
 
@@ -211,47 +236,22 @@ impl Tx {
         self.queued += bytes as u64;
     }
 
-    fn append(&mut self, outbox: &mut Outbox, frame: Frame) {
-        let node = match self.free_node {
-            NONE => {
-                self.nodes.push(Node { frame: Some(frame), next: NONE });
-                (self.nodes.len() - 1) as u32
-            }
-            node => {
-                self.free_node = self.nodes[node as usize].next;
-                self.nodes[node as usize] = Node { frame: Some(frame), next: NONE };
-                node
-            }
-        };
-        match outbox.tail {
-            NONE => outbox.head = node,
-            tail => self.nodes[tail as usize].next = node,
-        }
-        outbox.tail = node;
+    fn append(&mut self, outbox: &mut Outbox, frame: Frame, mark: Mark) {
+        self.owe(outbox, frame.len());
+        self.lists.append(outbox, frame, mark);
     }
 
     fn pop(&mut self, outbox: &mut Outbox) -> Option<Frame> {
-        if outbox.head == NONE {
+        self.lists.pop(outbox)
+    }
+
+    fn own_tail(&mut self, outbox: &Outbox) -> Option<&mut Buffer> {
+        let at = outbox.tail;
+        // What may be lost must not take anything else with it.
+        if at == NONE || self.lists.mark(at) != Mark::KEPT {
             return None;
         }
-        let at = outbox.head;
-        let node = &mut self.nodes[at as usize];
-        let frame = node.frame.take();
-        outbox.head = node.next;
-        node.next = self.free_node;
-        self.free_node = at;
-        if outbox.head == NONE {
-            outbox.tail = NONE;
-        }
-        frame
-    }
-
-    fn peek(&self, outbox: &Outbox) -> Option<usize> {
-        self.nodes.get(outbox.head as usize)?.frame.as_ref().map(|frame| frame.len())
-    }
-
-    fn own_tail(&mut self, outbox: &Outbox) -> Option<&mut Vec<u8>> {
-        let frame = self.nodes.get_mut(outbox.tail as usize)?.frame.as_mut()?;
+        let frame = self.lists.frame_mut(at);
         if frame.len() >= COPY_BYTES_MAX {
             return None;
         }
@@ -262,85 +262,5 @@ impl Tx {
 impl Default for Tx {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sent(tx: &mut Tx, outbox: &mut Outbox) -> Vec<Vec<u8>> {
-        let mut sends = Vec::new();
-        while let Some(frame) = tx.take(outbox) {
-            sends.push(frame.to_vec());
-            tx.paid(outbox, frame.len());
-            tx.recycle(frame);
-        }
-        sends
-    }
-
-    #[test]
-    fn replies_of_one_turn_go_out_in_one_send() {
-        let (mut tx, mut outbox) = (Tx::new(), Outbox::new());
-        for reply in ["a", "bc", "def"] {
-            tx.write(&mut outbox, 1024, |out| out.extend_from_slice(reply.as_bytes())).unwrap();
-        }
-        assert_eq!(outbox.bytes(), 6);
-        assert_eq!(sent(&mut tx, &mut outbox), [b"abcdef".to_vec()]);
-        assert_eq!((outbox.bytes(), tx.queued()), (0, 0));
-    }
-
-    #[test]
-    fn a_shared_frame_is_never_written_to() {
-        let (mut tx, mut one, mut two) = (Tx::new(), Outbox::new(), Outbox::new());
-        let frame = tx.frame(|out| out.extend_from_slice(b"news"));
-        tx.push(&mut one, frame.clone(), 1024).unwrap();
-        tx.push(&mut two, frame, 1024).unwrap();
-        tx.write(&mut one, 1024, |out| out.extend_from_slice(b"!")).unwrap();
-        assert_eq!(sent(&mut tx, &mut one), [b"news!".to_vec()]);
-        assert_eq!(sent(&mut tx, &mut two), [b"news".to_vec()]);
-    }
-
-    #[test]
-    fn nothing_written_is_nothing_sent() {
-        let (mut tx, mut outbox) = (Tx::new(), Outbox::new());
-        tx.write(&mut outbox, 1024, |_| {}).unwrap();
-        tx.push(&mut outbox, Frame::from(Vec::new()), 1024).unwrap();
-        assert_eq!(sent(&mut tx, &mut outbox), Vec::<Vec<u8>>::new());
-    }
-
-    #[test]
-    fn large_frames_are_sent_alone_and_in_order() {
-        let (mut tx, mut outbox) = (Tx::new(), Outbox::new());
-        let large = vec![b'x'; COPY_BYTES_MAX];
-        for bytes in [b"a".to_vec(), b"b".to_vec(), large.clone(), b"c".to_vec()] {
-            tx.push(&mut outbox, Frame::from(bytes), usize::MAX).unwrap();
-        }
-        let sends = sent(&mut tx, &mut outbox);
-        assert_eq!(sends.concat(), [b"ab".to_vec(), large, b"c".to_vec()].concat());
-    }
-
-    #[test]
-    fn the_limit_refuses_the_frame_that_would_pass_it() {
-        let (mut tx, mut outbox) = (Tx::new(), Outbox::new());
-        let frame = |len: usize| Frame::from(vec![0; len]);
-        tx.push(&mut outbox, frame(60), 100).unwrap();
-        tx.push(&mut outbox, frame(40), 100).unwrap();
-        assert_eq!(tx.push(&mut outbox, frame(1), 100), Err(OutboxFull));
-        assert_eq!(outbox.bytes(), 100);
-        assert_eq!(tx.drop_waiting(&mut outbox), 100);
-        tx.push(&mut outbox, frame(5000), 100).expect("an empty outbox takes one frame of any size");
-    }
-
-    #[test]
-    fn buffers_are_recycled_once_the_last_holder_lets_go() {
-        let mut tx = Tx::new();
-        let frame = tx.frame(|out| out.extend_from_slice(&[1; 100]));
-        let address = frame.as_ptr();
-        let other = frame.clone();
-        tx.recycle(frame);
-        tx.recycle(other);
-        let again = tx.frame(|out| out.push(2));
-        assert_eq!((again.as_ptr(), again.len()), (address, 1));
     }
 }

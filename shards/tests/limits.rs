@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use highper_shards::driver::Options;
+use highper_shards::io::CONTROL_BYTES;
 use highper_shards::logic::End;
 use highper_shards::tx::{Frame, OutboxFull};
 use highper_shards::{Io, Limits, Moment};
@@ -17,6 +18,7 @@ for_each_driver![
     a_peer_that_takes_nothing_is_stalled,
     a_slow_peer_that_takes_something_is_not,
     the_outbox_refuses_what_would_pass_its_limit,
+    a_full_outbox_has_room_for_control_frames,
     a_deadline_fires_once_and_not_early,
     a_deadline_can_be_moved_and_unset,
     connections_beyond_the_limit_are_closed,
@@ -84,6 +86,27 @@ fn the_outbox_refuses_what_would_pass_its_limit<W: World>() {
     rig.until("paid", |rig| rig.shard.io().queued() == 0);
     rig.write(&mut client, b"go");
     assert_eq!(rig.read(&mut client, 1000).len(), 1000, "what was paid makes room");
+}
+
+fn a_full_outbox_has_room_for_control_frames<W: World>() {
+    let limits = Limits { outbox_bytes_max: 1000, ..Limits::default() };
+    let results = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&results);
+    let mut rig = Rig::<W>::with(&Options::default(), limits, move |io, event| {
+        let Event::Bytes(slot, _) = event else { return };
+        let mut out = io.open(*slot).unwrap().out;
+        out.push(Frame::from(pattern(1000))).unwrap();
+        out.write_control(|out| out.resize(out.len() + 1, 7)).unwrap();
+        seen.borrow_mut().push(out.write(|out| out.push(8)));
+        for len in [CONTROL_BYTES, 1] {
+            seen.borrow_mut().push(out.write_control(|out| out.resize(out.len() + len, 7)));
+        }
+    });
+    let mut client = rig.connect();
+    rig.write(&mut client, b"go");
+    let sent = [pattern(1000), vec![7; CONTROL_BYTES + 1]].concat();
+    assert_eq!(rig.read(&mut client, sent.len()), sent);
+    assert_eq!(*results.borrow(), [Err(OutboxFull), Ok(()), Err(OutboxFull)]);
 }
 
 fn a_deadline_fires_once_and_not_early<W: World>() {

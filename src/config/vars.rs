@@ -50,12 +50,12 @@ vars! {
     write_timeout: Duration = "10", "REALTIME_WRITE_TIMEOUT", seconds, range(1, 3600), live;
     /// Bytes that may wait for one connection; beyond, the slow-consumer policy decides.
     outbox_bytes: ByteSize = "1M", "REALTIME_OUTBOX_BYTES", bytes, range(4096, 1_073_741_824), live;
-    /// Bytes beyond which a connection is slow; if it stays so for REALTIME_OUTBOX_SOFT_TIME, the slow-consumer policy decides.
-    outbox_soft_bytes: ByteSize = "256K", "REALTIME_OUTBOX_SOFT_BYTES", bytes, range(4096, 1_073_741_824), live, later;
-    /// How long a connection may be slow.
-    outbox_soft_time: Duration = "10", "REALTIME_OUTBOX_SOFT_TIME", seconds, range(1, 3600), live, later;
-    /// Bytes that may wait for all connections of the process, an equal share for each shard; beyond, the slowest are closed. Auto is a quarter of REALTIME_MEMORY_LIMIT_MB.
-    outbox_total_bytes: ByteCap = "auto", "REALTIME_OUTBOX_TOTAL_BYTES", bytes, range(65_536, 1 << 44), live, later;
+    /// Bytes beyond which a connection is slow: if it owes more for REALTIME_OUTBOX_SOFT_TIME, not counting what the slow-consumer policy may drop, it is closed.
+    outbox_soft_bytes: ByteSize = "256K", "REALTIME_OUTBOX_SOFT_BYTES", bytes, range(4096, 1_073_741_824), live;
+    /// How long a connection may be slow; looked at once in that time, so that it may be up to twice as long.
+    outbox_soft_time: Duration = "10", "REALTIME_OUTBOX_SOFT_TIME", seconds, range(1, 3600), live;
+    /// Memory that what waits for all connections may take, an equal share for each shard; beyond, the slowest are closed. A message that waits for many counts once. Auto is a quarter of REALTIME_MEMORY_LIMIT_MB.
+    outbox_total_bytes: ByteCap = "auto", "REALTIME_OUTBOX_TOTAL_BYTES", bytes, range(65_536, 1 << 44), live;
     /// Where every message is returned as it came; a second WebSocket endpoint for tests. Unset is off.
     echo_path: Option<UrlPath> = "", "REALTIME_ECHO_PATH";
 

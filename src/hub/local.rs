@@ -26,8 +26,6 @@ pub struct LocalChannel {
     pub subscribers: Subscribers,
     /// The channel's name in the cursors of streams.
     pub tag: Tag,
-    /// Slots that lost publications and were not told yet.
-    dropped: Vec<u32>,
     /// Connections that wait for what they missed; they are no subscribers yet.
     recovering: Vec<Joining>,
     home: ShardId,
@@ -150,7 +148,6 @@ impl Local {
     pub fn leave(&mut self, at: u32, slot: SlotId, home: &mut Home, post: &mut impl Post) -> Vec<Joining> {
         let Some(Entry { state, .. }) = self.channels.get_mut(at) else { return Vec::new() };
         state.subscribers.remove(slot.index());
-        state.dropped.retain(|dropped| *dropped != slot.index());
         let waiting = match &mut state.link {
             Link::Asked(waiting) => waiting,
             Link::Held(_) => &mut state.recovering,
@@ -218,21 +215,6 @@ impl Local {
         }
     }
 
-    /// A subscriber lost a publication; true if it is the first of the channel that must be told.
-    pub fn drop_for(&mut self, at: u32, slot: u32) -> bool {
-        let Some(Entry { state, .. }) = self.channels.get_mut(at) else { return false };
-        if state.dropped.contains(&slot) {
-            return false;
-        }
-        state.dropped.push(slot);
-        state.dropped.len() == 1
-    }
-
-    /// The slots of a channel that lost publications and were not told yet.
-    pub fn take_dropped(&mut self, at: u32) -> Vec<u32> {
-        self.channels.get_mut(at).map_or_else(Vec::new, |entry| std::mem::take(&mut entry.state.dropped))
-    }
-
     /// Tells the homes what they could not be told before. Called once a turn.
     pub fn settle(&mut self, home: &mut Home, post: &mut impl Post) {
         for at in std::mem::take(&mut self.owed) {
@@ -298,7 +280,7 @@ impl Local {
 impl LocalChannel {
     fn new(channel: &Channel, home: ShardId, link: Link) -> Self {
         let (subscribers, tag) = (Subscribers::default(), Tag::of(channel.name()));
-        Self { subscribers, tag, dropped: Vec::new(), recovering: Vec::new(), home, link, kept: false }
+        Self { subscribers, tag, recovering: Vec::new(), home, link, kept: false }
     }
 
     /// Where a connection is in the channel: everything up to there was sent to it.

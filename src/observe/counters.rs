@@ -36,8 +36,10 @@ pub struct Counters {
     pub mesh_full: u64,
     /// Deliveries replaced by a gap signal, because the lane to the shard was full: one for each shard.
     pub shards_behind: u64,
-    /// Publications that slow subscribers lost, by the policy of their channel.
-    pub dropped: u64,
+    /// Publications that slow subscribers lost and were told of, where the policy is to drop the oldest.
+    pub dropped_oldest: u64,
+    /// Publications that newer ones took the place of, where only the latest counts.
+    pub conflated: u64,
     /// Gap signals sent to subscribers.
     pub gaps: u64,
     /// Connections closed because they read too slowly.
@@ -50,6 +52,8 @@ pub struct Counters {
     pub handler_errors: u64,
     /// Callbacks that panicked.
     pub panics: u64,
+    /// Security events that slow operators lost: one for each.
+    pub feed_dropped: u64,
     /// Pongs not sent because the peer does not read.
     pub pongs_skipped: u64,
     /// Messages dropped because their connection sent too many.
@@ -118,8 +122,10 @@ pub struct Snapshot {
     pub channels: usize,
     /// Channels that the shard numbers: those with a subscriber anywhere.
     pub homes: usize,
-    /// Bytes in all outboxes of the shard.
+    /// Bytes in all outboxes of the shard; what waits for many counts for each.
     pub queued_bytes: u64,
+    /// Memory that they take: what waits for many counts once.
+    pub held_bytes: u64,
 }
 
 /// A few numbers of every shard, each written by its shard alone and read by anybody.

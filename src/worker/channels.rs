@@ -125,6 +125,7 @@ impl Worker {
         let channel = self.local.get(at).map(|entry| entry.channel.clone());
         let withdrawn = self.local.leave(at, slot, &mut self.home, io);
         if let Some(channel) = channel {
+            self.keep_waiting(io, slot, at, &channel);
             self.exit(io, slot, &channel);
         }
         for joining in withdrawn {
@@ -231,14 +232,9 @@ impl Worker {
         publication: &Publication,
     ) {
         let Some(at) = self.local.deliver(channel, offset) else { return };
-        if let Some(before) =
-            self.local.get(at).filter(|_| offset > 0).and_then(|entry| entry.state.position())
-        {
-            self.tell_drops(io, at, Position { offset: offset - 1, ..before });
-        }
         let from = self.publisher(publication);
         let event = publication.extras.as_ref().and_then(|extras| extras.event.as_deref());
-        self.fan_out(io, at, event, |out, dialect, _| {
+        self.fan_out(io, at, offset, event, |out, dialect, _| {
             write_publication(out, dialect, channel, offset, publication, &from);
         });
         self.from = from;
@@ -259,9 +255,7 @@ impl Worker {
         let Some(entry) = self.local.get(at).filter(|entry| !entry.channel.is_reserved()) else { return };
         let (channel, epoch) = (entry.channel.clone(), epoch(position));
         self.counters.gaps += 1;
-        // Who lost something before is told now.
-        self.local.take_dropped(at);
-        self.fan_out(io, at, Some(GAP), |out, dialect, is_event| match dialect {
+        self.fan_out(io, at, position.offset, Some(GAP), |out, dialect, is_event| match dialect {
             _ if is_event => write_event(out, GAP, &channel),
             Dialect::Native => native::gap(out, channel.name(), epoch, position.offset),
             Dialect::Raw | Dialect::Echo => {}

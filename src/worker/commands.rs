@@ -10,6 +10,7 @@ use highper_wire::ws::{CloseCode, Kind};
 
 use super::close::Cause;
 use super::identity::INVALID_TOKEN;
+use super::websocket::Room;
 use super::{ShardIo, Worker};
 use crate::auth::{Action, Denied};
 use crate::handler::Error;
@@ -195,7 +196,7 @@ impl Worker {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         write(&mut text);
-        self.write(io, slot, Kind::Text, &text);
+        self.write(io, slot, Kind::Text, &text, Room::Control);
         self.text = text;
     }
 

@@ -223,6 +223,7 @@ impl Worker {
 
     /// Sends one event of the embedder's; a client whose outbox is full is closed as slow.
     pub(super) fn write_event(&mut self, io: &mut ShardIo, slot: SlotId, event: Option<&str>, data: &[u8]) {
+        self.make_room(io, slot, 0);
         let Some(mut open) = io.open(slot) else { return };
         let Phase::Stream(stream) = &open.conn.phase else { return };
         let is_gzip = stream.is_gzip;
@@ -245,7 +246,7 @@ impl Worker {
             stream.comment_at = now + interval;
             // An outbox that is full needs no comment: its send deadline finds a dead peer.
             let is_gzip = stream.is_gzip;
-            let _ = open.out.write(|out| write_piece(out, is_gzip, |out| sse::comment(out, "")));
+            let _ = open.out.write_control(|out| write_piece(out, is_gzip, |out| sse::comment(out, "")));
         }
         self.schedule(io, slot);
     }

@@ -1,6 +1,8 @@
 //! One publication into many outboxes: encoded once for each form in which subscribers want it, visited in slot
 //! order, each connection touched once. Never copies a payload per subscriber.
 
+use highper_shards::io::Open;
+use highper_shards::tx::Label;
 use highper_shards::{Frame, SlotId};
 use highper_wire::dialect::Dialect;
 use highper_wire::sse::{self, Gzip, Tag, gzip};
@@ -9,8 +11,9 @@ use highper_wire::ws::{self, Kind};
 use super::channels::{GAP, write_event};
 use super::close::Cause;
 use super::events::write_piece;
+use super::slow::label;
 use super::{ShardIo, Worker};
-use crate::config::{Config, SlowConsumer};
+use crate::config::Config;
 use crate::conn::{Channels, Conn, Phase};
 use crate::hub::local::{Local, LocalChannel};
 use crate::hub::table::Entry;
@@ -85,54 +88,82 @@ impl Form {
 /// The result of one visit.
 enum Visit {
     Done,
+    /// It took the place of one that waited.
+    Replaced,
     /// The frame of this form is not encoded yet.
     Missing(Form),
-    Slow(SlotId),
+    /// The outbox is full.
+    Full(SlotId),
 }
 
+/// One message in every form that somebody wants.
 type Frames = [Option<Frame>; Form::COUNT];
 
 impl Worker {
-    /// Sends what `write` writes to every subscriber of a channel; streams get it as this event. Who reads too
-    /// slowly is closed afterwards.
+    /// Sends what `write` writes to every subscriber of a channel; streams get it as this event. What has an offset may
+    /// be lost as the policy of the channel allows; what has none may not. Who reads too slowly for that is closed
+    /// afterwards.
     pub(super) fn fan_out(
         &mut self,
         io: &mut ShardIo,
         at: u32,
+        offset: u64,
         event: Option<&str>,
         write: impl Fn(&mut Vec<u8>, Dialect, bool),
     ) {
         let Some(entry) = self.local.get(at) else { return };
-        let rules = *self.shared.config.namespaces.rules(entry.channel.name());
+        let policy = self.shared.config.namespaces.rules(entry.channel.name()).slow_consumer;
         // An operator who reads too slowly loses events, never the feed.
         let is_feed = entry.channel.kind() == ChannelKind::Security;
+        let label = label(policy, at, offset);
         let mut frames: Frames = [const { None }; Form::COUNT];
-        let mut delivered = 0;
+        let (mut delivered, mut replaced) = (0, 0);
         let (local, encoder) = (&self.local, &mut self.encoder);
         for index in entry.state.subscribers.iter() {
-            let mut visited = visit(io, local, index, &frames);
+            let mut visited = visit(io, local, index, &frames, label);
             if let Visit::Missing(form) = visited {
                 encoder.text.clear();
                 write(&mut encoder.text, form.dialect, form.is_event());
                 frames[form.index()] = Some(io.frame(|out| encoder.encode(out, form, entry, event)));
-                visited = visit(io, local, index, &frames);
+                visited = visit(io, local, index, &frames, label);
             }
             match visited {
-                Visit::Slow(slot) => self.slow.push(slot),
+                Visit::Full(slot) => self.slow.push(slot),
+                Visit::Replaced => replaced += 1,
                 Visit::Done | Visit::Missing(_) => delivered += 1,
             }
         }
-        self.counters.delivered += delivered;
+        self.counters.delivered += delivered + replaced;
+        self.counters.conflated += replaced;
+        if is_feed {
+            self.counters.feed_dropped += self.slow.len() as u64;
+            self.slow.clear();
+        }
+        if !self.slow.is_empty() {
+            self.squeeze_in(io, &frames, label);
+        }
         for frame in frames.into_iter().flatten() {
             io.recycle(frame);
         }
-        let is_closing = rules.slow_consumer == SlowConsumer::Disconnect && !is_feed;
-        while let Some(slot) = self.slow.pop() {
-            match is_closing {
-                true => self.end(io, slot, Cause::Slow),
-                false => self.dropped(io, at, slot),
-            }
+    }
+
+    /// Whoever has a full outbox loses something, or its connection. Ends come last: handlers that hear of them may
+    /// publish.
+    fn squeeze_in(&mut self, io: &mut ShardIo, frames: &Frames, label: Option<Label>) {
+        let mut slow = std::mem::take(&mut self.slow);
+        slow.retain(|slot| {
+            let Some(mut open) = io.open(*slot) else { return false };
+            let Some(form) = Form::of(open.conn) else { return false };
+            let Some(frame) = &frames[form.index()] else { return false };
+            let opening = opening(&mut open, &self.local, form, *slot);
+            let is_in = self.squeeze(io, *slot, opening, frame, label);
+            self.counters.delivered += u64::from(is_in);
+            !is_in
+        });
+        while let Some(slot) = slow.pop() {
+            self.end(io, slot, Cause::Slow);
         }
+        self.slow = slow;
     }
 }
 
@@ -214,7 +245,7 @@ impl Encoder {
     }
 }
 
-fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames) -> Visit {
+fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames, label: Option<Label>) -> Visit {
     let Some((slot, mut open)) = io.open_at(index) else { return Visit::Done };
     let Some(form) = Form::of(open.conn) else { return Visit::Done };
     let frame = match &frames[form.index()] {
@@ -222,18 +253,25 @@ fn visit(io: &mut ShardIo, local: &Local, index: u32, frames: &Frames) -> Visit 
         Some(frame) if frame.is_empty() => return Visit::Done,
         Some(frame) => frame,
     };
-    if form.has_own_id() {
-        let places = places(local, &open.conn.channels, slot, None);
-        let write = |out: &mut Vec<u8>| sse::id_of_cursor(out, places);
-        let written = open.out.write(|out| write_piece(out, form.is_gzip(), write));
-        if written.is_err() {
-            return Visit::Slow(slot);
-        }
+    if label.is_none() && !form.has_own_id() {
+        return match open.out.push(frame.clone()) {
+            Ok(()) => Visit::Done,
+            Err(_) => Visit::Full(slot),
+        };
     }
-    match open.out.push(frame.clone()) {
-        Ok(()) => Visit::Done,
-        Err(_) => Visit::Slow(slot),
+    let opening = opening(&mut open, local, form, slot);
+    match open.out.push_event(opening, frame.clone(), label) {
+        Ok(false) => Visit::Done,
+        Ok(true) => Visit::Replaced,
+        Err(_) => Visit::Full(slot),
     }
+}
+
+/// The id of an event, where it is the stream's own.
+fn opening(open: &mut Open<'_, Conn>, local: &Local, form: Form, slot: SlotId) -> Option<Frame> {
+    let places = form.has_own_id().then(|| places(local, &open.conn.channels, slot, None))?;
+    let write = |out: &mut Vec<u8>| sse::id_of_cursor(out, places);
+    Some(open.out.frame(|out| write_piece(out, form.is_gzip(), write)))
 }
 
 /// Where a stream is in each of its channels; in one of them maybe at another offset than it will be.

@@ -6,7 +6,6 @@ mod api;
 mod channels;
 mod close;
 mod commands;
-mod drops;
 mod entry;
 mod events;
 mod fanout;
@@ -21,6 +20,7 @@ mod reach;
 mod recovery;
 #[cfg(test)]
 mod rig;
+mod slow;
 mod watch;
 mod webhooks;
 mod websocket;
@@ -137,10 +137,6 @@ pub struct Worker {
     from: String,
     /// Connections that read too slowly, found while a publication is delivered.
     slow: Vec<SlotId>,
-    /// Channels with a subscriber that lost publications and was not told yet.
-    dropping: Vec<u32>,
-    /// When they are looked at again.
-    drops_at: Moment,
     /// Requests sent to each home shard that it has not answered yet.
     outstanding: Vec<usize>,
     /// How many those may be for each home shard.
@@ -200,8 +196,6 @@ impl Worker {
             body: Vec::new(),
             from: String::new(),
             slow: Vec::new(),
-            dropping: Vec::new(),
-            drops_at: Moment::ZERO,
             // The mesh gives its control lanes a quarter of the capacity; half of that leaves room for the rest.
             receipts_max: (config.mesh_capacity as usize / 8).max(8),
             outstanding: vec![0; usize::from(shared.names.shards())],
@@ -264,6 +258,7 @@ impl Worker {
             channels: self.local.len(),
             homes: self.home.len(),
             queued_bytes: io.queued(),
+            held_bytes: io.held(),
         }
     }
 
@@ -424,7 +419,8 @@ impl Logic for Worker {
         self.home.catch_up(io.now(), io);
         self.local.settle(&mut self.home, io);
         let is_unsent = self.resend(io);
-        self.tell_dropped(io);
+        self.close_laggards(io);
+        self.close_slowest(io);
         self.tell_departures(io);
         self.tell_occupancy(io);
         if let Some(at) = self.home.next_departure() {

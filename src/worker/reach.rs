@@ -13,7 +13,7 @@ use highper_wire::sse;
 use highper_wire::ws::{CloseCode, Kind};
 
 use super::close::Cause;
-use super::websocket::soonest;
+use super::websocket::{Room, soonest};
 use super::{ShardIo, Worker};
 use crate::conn::deadline::Due;
 use crate::conn::{Phase, Repeating};
@@ -161,7 +161,7 @@ impl Port for Reach<'_> {
         match is_stream {
             true if !text => return Err(Error::TextOnly),
             true => self.worker.write_event(self.io, self.slot, None, payload),
-            false => self.worker.write(self.io, self.slot, kind, payload),
+            false => self.worker.write(self.io, self.slot, kind, payload, Room::Messages),
         }
         if is_open(self.io, self.slot) { Ok(()) } else { Err(Error::OutboxFull) }
     }

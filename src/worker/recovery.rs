@@ -198,7 +198,7 @@ impl Worker {
             sse::id_of_cursor(out, places);
             sse::body(out, Some(event), text);
         };
-        let written = open.out.write(|out| write_piece(out, is_gzip, write));
+        let written = open.out.write_control(|out| write_piece(out, is_gzip, write));
         if written.is_err() {
             self.end(io, slot, Cause::Slow);
         }

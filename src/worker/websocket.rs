@@ -58,6 +58,14 @@ const GLITCHES_MAX: u16 = 256;
 
 /// From here on somebody is told.
 const GLITCHES_SOFT: u16 = GLITCHES_MAX / 4 * 3;
+/// Which room of an outbox a message goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Up to the limit.
+    Messages,
+    /// Beyond it too: what the dialect answers.
+    Control,
+}
 
 impl Worker {
     /// Decodes what came in and acts on each event. The decoder is out of its connection meanwhile.
@@ -105,7 +113,7 @@ impl Worker {
                     return;
                 }
                 match (dialect, kind) {
-                    (Dialect::Echo, kind) => self.write(io, slot, kind, payload),
+                    (Dialect::Echo, kind) => self.write(io, slot, kind, payload, Room::Messages),
                     (Dialect::Native, Kind::Text) => self.on_command(io, slot, payload),
                     (Dialect::Native, Kind::Binary) if self.is_unknown(io, slot) => {
                         self.end(io, slot, Cause::Asked(INVALID_TOKEN, "auth comes first".into()));
@@ -122,24 +130,30 @@ impl Worker {
         }
     }
 
-    /// Sends one message to one client; a client whose outbox is full is closed as slow.
-    pub(super) fn write(&mut self, io: &mut ShardIo, slot: SlotId, kind: Kind, payload: &[u8]) {
+    /// Sends one message to one client; a client whose outbox has no room for it is closed as slow.
+    pub(super) fn write(&mut self, io: &mut ShardIo, slot: SlotId, kind: Kind, payload: &[u8], room: Room) {
         let threshold = self.shared.config.compression_threshold.as_usize();
-        let Some(mut open) = io.open(slot) else { return };
-        let bits = open.conn.websocket().map_or(0, |websocket| websocket.window_bits);
+        let Some(conn) = io.conn(slot) else { return };
+        let bits = conn.websocket().map_or(0, |websocket| websocket.window_bits);
         let compress = bits != 0 && payload.len() >= threshold && !self.relief.is_lean();
         if compress {
             self.deflated.clear();
             self.deflater.compress(payload, bits, &mut self.deflated);
         }
-        let written = open.out.write(|out| {
-            if compress {
-                ws::encoder::compressed_message(out, kind, &self.deflated);
-            } else {
-                ws::encoder::message(out, kind, payload);
+        let write = |io: &mut ShardIo, deflated: &[u8]| {
+            let Some(mut open) = io.open(slot) else { return Ok(()) };
+            let write = |out: &mut Vec<u8>| match compress {
+                true => ws::encoder::compressed_message(out, kind, deflated),
+                false => ws::encoder::message(out, kind, payload),
+            };
+            match room {
+                Room::Messages => open.out.write(write),
+                Room::Control => open.out.write_control(write),
             }
-        });
-        if written.is_err() {
+        };
+        let is_written = write(io, &self.deflated).is_ok()
+            || (self.make_room(io, slot, 0) && write(io, &self.deflated).is_ok());
+        if !is_written {
             self.end(io, slot, Cause::Slow);
         }
     }
@@ -156,7 +170,7 @@ impl Worker {
             self.counters.pongs_skipped += 1;
             return self.glitch(io, slot);
         }
-        let written = open.out.write(|out| ws::encoder::pong(out, payload));
+        let written = open.out.write_control(|out| ws::encoder::pong(out, payload));
         if written.is_err() {
             self.end(io, slot, Cause::Slow);
         }
@@ -203,7 +217,7 @@ impl Worker {
             Due::Ping(again) => {
                 websocket.pinged = true;
                 // An outbox that is full needs no ping: its send deadline finds a dead peer.
-                let _ = open.out.write(|out| ws::encoder::ping(out, b""));
+                let _ = open.out.write_control(|out| ws::encoder::ping(out, b""));
                 Some(again)
             }
         };

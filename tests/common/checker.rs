@@ -95,6 +95,8 @@ pub struct Tally {
     pub recovered: u64,
     /// Subscribers that came back and were told that it is gone.
     pub unrecovered: u64,
+    /// Holes of subscribers to whom only the latest counts.
+    pub skipped: u64,
 }
 
 /// The judge of one run.
@@ -103,6 +105,8 @@ pub struct Checker {
     run: u64,
     /// Whether histories lose nothing: whoever comes back to a channel with publications gets all it missed.
     pub keeps_all: bool,
+    /// Channels in which a later publication may come instead of earlier ones.
+    pub conflates: fn(u32) -> bool,
     /// Counts what was reported, to tell before from after.
     clock: u64,
     channels: Vec<Vec<Epoch>>,
@@ -154,6 +158,7 @@ impl Checker {
         Self {
             run,
             keeps_all: false,
+            conflates: |_| false,
             clock: 0,
             channels: Vec::new(),
             publishers: Vec::new(),
@@ -204,7 +209,10 @@ impl Checker {
     /// A subscription was confirmed again: it must stand where it stood.
     pub fn joined_again(&mut self, id: SubscriptionId, at: Position) {
         let Subscription { client, channel, position, .. } = self.subscriptions[id.0];
-        if position != at {
+        if (self.conflates)(channel) && at.epoch == position.epoch && at.offset > position.offset {
+            // What it stands at is still to come, or something later.
+            self.skip(id, at.offset);
+        } else if position != at {
             self.findings.push(Finding::FalsePosition { client, channel, from: position, to: at });
         }
     }
@@ -249,13 +257,23 @@ impl Checker {
             self.findings.push(Finding::Duplicate { channel, offset, payload });
             return;
         }
-        if offset != position.offset + 1 {
+        if offset != position.offset + 1 && (self.conflates)(channel) {
+            self.skip(id, offset - 1);
+        } else if offset != position.offset + 1 {
             let expected = position.offset + 1;
             self.findings.push(Finding::Hole { client, channel, expected, got: offset });
         }
         let position = Position { offset, ..position };
         self.subscriptions[id.0].position = position;
         self.place(channel, position, payload);
+    }
+
+    /// Something later takes the place of everything up to this offset.
+    fn skip(&mut self, id: SubscriptionId, to: u64) {
+        self.tally.skipped += 1;
+        let subscription = &mut self.subscriptions[id.0];
+        subscription.missed.push(subscription.position.offset + 1..=to);
+        subscription.position.offset = to;
     }
 
     /// A message came to a connection that is not in the channel.

@@ -302,8 +302,8 @@ impl Member {
     }
 
     fn room(&self, channel: &str) -> Option<(u32, Option<Place>)> {
-        let room: u32 = channel.strip_prefix("room-")?.parse().ok()?;
-        Some((room, *self.rooms.get(room as usize)?))
+        let room: u32 = channel.rsplit(['-', ':']).next()?.parse().ok()?;
+        Some((room, *self.rooms.get(room as usize).filter(|_| name(room) == channel)?))
     }
 
     fn problem(&mut self, what: String) {
@@ -311,6 +311,18 @@ impl Member {
     }
 }
 
+/// A channel of a room. Some have a prefix that a test may give rules of their own.
 pub fn name(room: u32) -> String {
-    format!("room-{room}")
+    let prefix = match room % 4 {
+        2 => OLDEST,
+        3 => LATEST,
+        _ => "room-",
+    };
+    format!("{prefix}{room}")
 }
+
+/// Prefix of channels in which the oldest publications may make room.
+pub const OLDEST: &str = "oldest:";
+
+/// Prefix of channels in which the latest publication may be all that comes.
+pub const LATEST: &str = "latest:";

@@ -4,7 +4,7 @@
 use highper_shards::driver::sim::{Client, Random, Rate, World};
 
 use crate::checker::Checker;
-use crate::member::Member;
+use crate::member::{LATEST, Member, name};
 use crate::plan::{Keeps, Plan};
 use crate::run::PORT;
 use crate::session::Kit;
@@ -49,6 +49,7 @@ struct Seat {
 impl Crowd {
     pub fn new(plan: &Plan) -> Self {
         let mut checker = Checker::new(plan.seed);
+        checker.conflates = |room| name(room).starts_with(LATEST);
         checker.keeps_all = plan.history == Keeps::Everything;
         Self {
             checker,

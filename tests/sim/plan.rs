@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use highper_realtime::Config;
-use highper_realtime::config::ByteSize;
+use highper_realtime::config::{ByteSize, ChannelRules, SlowConsumer};
 use highper_shards::Limits;
 use highper_shards::driver::Options;
 use highper_shards::driver::sim::{Faults, Network, Random, Rate};
+
+use crate::member::{LATEST, OLDEST};
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -113,6 +115,12 @@ impl Plan {
             ..Config::default()
         };
         config.settle();
+        for (prefix, slow_consumer) in
+            [(OLDEST, SlowConsumer::DropOldest), (LATEST, SlowConsumer::LatestOnly)]
+        {
+            let rules = ChannelRules { slow_consumer, ..config.channel_rules() };
+            config.namespaces.insert(prefix, rules).expect("it is a prefix");
+        }
         config
     }
 

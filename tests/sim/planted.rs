@@ -41,10 +41,14 @@ pub enum Bug {
     EmptyAnswer,
     /// The home never learns that a member is gone.
     LostExit,
+    /// A subscriber loses publications and is not told so.
+    UntoldDrop,
+    /// Of publications of which only the latest counts, the latest never comes.
+    LostLatest,
 }
 
 impl Bug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::LostDelivery,
         Self::ForeignPayload,
         Self::PublishedTwice,
@@ -58,6 +62,8 @@ impl Bug {
         Self::ShortAnswer,
         Self::EmptyAnswer,
         Self::LostExit,
+        Self::UntoldDrop,
+        Self::LostLatest,
     ];
 
     fn hits(self, message: &Message) -> bool {
@@ -74,6 +80,8 @@ impl Bug {
             Self::LostRelease => matches!(message, Message::Release { .. }),
             Self::LostQuestion => matches!(message, Message::Ask { .. }),
             Self::LostExit => matches!(message, Message::Exit { .. }),
+            // Not between shards, but in an outbox.
+            Self::UntoldDrop | Self::LostLatest => false,
             Self::HoleInAnswer | Self::ShortAnswer | Self::EmptyAnswer => {
                 matches!(message, Message::Answer { answer, .. } if has_missed(answer))
             }
@@ -133,10 +141,30 @@ impl Planted {
                     position.offset += 1;
                 }
             }
+            Bug::UntoldDrop | Bug::LostLatest => unreachable!("it hits no message"),
         }
         Some(message)
     }
+
+    /// What waits in outboxes as it goes out.
+    fn spoil_outboxes(&mut self, io: &mut ShardIo) {
+        let Some(bug) = self.bug.filter(|bug| matches!(bug, Bug::UntoldDrop | Bug::LostLatest)) else {
+            return;
+        };
+        for slot in io.ids() {
+            let Some(mut open) = io.open(slot) else { continue };
+            if bug == Bug::LostLatest {
+                (0..CHANNELS).for_each(|topic| _ = open.out.drop_latest(topic));
+            } else if open.out.drop_oldest(0, |_, _| {}).is_some() {
+                self.bug = None;
+                return;
+            }
+        }
+    }
 }
+
+/// A shard of these runs has no more.
+const CHANNELS: u32 = 64;
 
 /// Whether somebody missed something and gets it.
 fn has_missed(answer: &Answer) -> bool {
@@ -193,5 +221,6 @@ impl Logic for Planted {
 
     fn on_turn(&mut self, io: &mut ShardIo) {
         self.worker.on_turn(io);
+        self.spoil_outboxes(io);
     }
 }

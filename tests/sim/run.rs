@@ -12,6 +12,7 @@ use highper_realtime::observe::counters::{Board, Counters, Snapshot};
 use highper_realtime::worker::Shared;
 use highper_realtime::{CloseCode, Connection, Endpoint, Error, Outcome};
 use highper_shards::driver::sim::{Budget, FaultCounts, Random, Sim, World};
+use highper_shards::io::CONTROL_BYTES;
 use highper_shards::mesh::{Mailbox, mesh};
 use highper_shards::{Moment, Shard, ShardId};
 
@@ -261,7 +262,8 @@ fn invariants(plan: &Plan, shards: &mut Server) -> Result<(), String> {
         let alive = shard.io().ids().len();
         // A frame may be longer than what is left, and the last words are always taken; so is what was missed.
         let missed = plan.missed_max() * MISSED_MAX;
-        let most = (plan.limits.outbox_bytes_max + missed + FRAME_MAX) as u64 * connections as u64;
+        let each = plan.limits.outbox_bytes_max + CONTROL_BYTES + missed + FRAME_MAX;
+        let most = each as u64 * connections as u64;
         let queued = shard.io().queued();
         if open > alive || alive > connections || queued > most {
             return Err(format!(
@@ -338,6 +340,8 @@ pub fn add(sum: &mut Counters, more: &Counters) {
     sum.shards_behind += more.shards_behind;
     sum.gaps += more.gaps;
     sum.slow += more.slow;
+    sum.dropped_oldest += more.dropped_oldest;
+    sum.conflated += more.conflated;
     sum.panics += more.panics;
     sum.protocol_errors += more.protocol_errors;
     sum.handler_errors += more.handler_errors;

@@ -143,6 +143,7 @@ impl Total {
         tally.subscriptions += more.tally.subscriptions;
         tally.recovered += more.tally.recovered;
         tally.unrecovered += more.tally.unrecovered;
+        tally.skipped += more.tally.skipped;
         crate::run::add(counters, &more.counters);
         sum.drained += more.drained;
         sum.timeouts += more.timeouts;
@@ -167,6 +168,8 @@ impl Total {
         let rare =
             [tally.refused, tally.gaps, counters.gaps, counters.slow, counters.panics, counters.mesh_full];
         assert!(rare.iter().all(|count| *count > 100), "{rare:?}");
+        let lost = [counters.dropped_oldest, counters.conflated, tally.skipped];
+        assert!(lost.iter().all(|count| *count > 1_000), "{lost:?}");
         let back = [tally.recovered, tally.unrecovered, counters.recovered, counters.unrecovered];
         assert!(back.iter().all(|count| *count > 1_000), "{back:?}");
         assert!(*drained > 100 && tally.received > 1_000_000, "{drained} {tally:?}");

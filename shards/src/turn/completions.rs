@@ -135,6 +135,9 @@ impl<D: Driver, L: Logic> Shard<D, L> {
         let taken = *result.as_ref().unwrap_or(&0);
         self.io.counters.bytes_out += taken as u64;
         self.io.tx.paid(&mut entry.outbox, taken);
+        if entry.flags.has(Flags::LAGGING) && entry.outbox.bytes() <= self.io.limits.outbox_soft_bytes {
+            entry.flags.set(Flags::CAUGHT_UP);
+        }
         entry.sent += taken as u32;
         let unsent = (entry.sent as usize) < frame.len();
         if result.is_ok() && unsent && !entry.flags.has(Flags::CLOSING) {

@@ -142,6 +142,78 @@ fn a_reader_that_takes_nothing_is_stalled_at_the_write_timeout() {
 }
 
 #[test]
+fn who_lags_is_named_after_the_soft_time_and_again_until_it_catches_up() {
+    let mut build = Build::new(7);
+    build.limits.write_timeout = Duration::from_secs(1000);
+    build.limits.outbox_soft_bytes = 500_000;
+    let mut script = Script::new(|io, slot, bytes| {
+        let len = if bytes == b"much" { 1 << 20 } else { 400_000 };
+        io.open(slot).unwrap().out.write(|out| out.resize(len, 1)).unwrap();
+    });
+    let named: Rc<RefCell<Vec<Moment>>> = Rc::default();
+    let log = Rc::clone(&named);
+    script.on_turn = Box::new(move |io| {
+        while io.next_laggard().is_some() {
+            log.borrow_mut().push(io.now());
+        }
+    });
+    let mut engine = build.engine([script]);
+    let (slow, modest) = (engine.world.connect(PORT), engine.world.connect(PORT));
+    for (client, words) in [(&slow, b"much"), (&modest, b"less")] {
+        client.stop_reading();
+        client.write(words);
+    }
+    let began = engine.world.now();
+    engine.until("the slow one is named", |_| named.borrow().len() == 3);
+    // What it reads counts from the next look on.
+    slow.resume_reading();
+    let mut read = 0;
+    engine.until("the slow one has caught up", |_| {
+        read += slow.read().len();
+        read == 1 << 20
+    });
+    slow.stop_reading();
+    slow.write(b"much");
+    engine.until("it is named again", |_| named.borrow().len() == 4);
+    for (named, seconds) in named.borrow().iter().zip([10, 20, 30, 50]) {
+        let (waited, limit) = (named.since(began), Duration::from_secs(seconds));
+        assert!(waited >= limit && waited < limit + 2 * TICK, "{waited:?}");
+    }
+}
+
+#[test]
+fn those_who_owe_most_are_named_and_only_if_they_take_nothing() {
+    let mut engine = Build::new(7).engine([Script::new(|io, slot, bytes| {
+        // What is in flight alone is not worth a close: nothing would be freed.
+        for _ in 0..2 {
+            let len = usize::from(bytes[0]) * 100_000;
+            let frame = io.frame(|out| out.resize(len, 1));
+            io.open(slot).unwrap().out.push(frame).unwrap();
+        }
+    })]);
+    let clients = engine.connect(20);
+    for (client, number) in clients.iter().zip(1..) {
+        client.stop_reading();
+        client.write(&[number]);
+    }
+    let reader = engine.world.connect(PORT);
+    reader.write(&[50]);
+    let mut read = 0;
+    engine.until("all but one wait", |_| {
+        read += reader.read().len();
+        read == 10_000_000
+    });
+    let mut named = Vec::new();
+    engine.shards[0].io().slowest(&mut named);
+    let mut owed: Vec<usize> =
+        named.iter().map(|slot| engine.shards[0].io().open(*slot).unwrap().out.queued()).collect();
+    assert!(owed.is_sorted() && owed.len() == 16, "{owed:?}");
+    assert!(owed[0] > 700_000 && owed.pop() > Some(3_900_000), "the sixteen that owe most: {owed:?}");
+    let (held, queued) = (engine.shards[0].io().held(), engine.shards[0].io().queued());
+    assert!(held >= queued && queued > 40_000_000, "nothing is shared: {held} {queued}");
+}
+
+#[test]
 fn a_reader_that_takes_a_little_now_and_then_is_not_stalled() {
     let mut engine =
         Build::new(8).engine([Script::new(|io, slot, _| say_and_close(io, slot, &[1; 1 << 20]))]);

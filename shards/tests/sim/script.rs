@@ -13,6 +13,7 @@ pub type Shared = Io<u64, u64>;
 type OnSlot = Box<dyn FnMut(&mut Shared, SlotId)>;
 type OnBytes = Box<dyn FnMut(&mut Shared, SlotId, &mut [u8])>;
 type OnMessage = Box<dyn FnMut(&mut Shared, Origin, u64)>;
+type OnTurn = Box<dyn FnMut(&mut Shared)>;
 type OnConnected = Box<dyn FnMut(&mut Shared, SlotId, Result<(), Errno>)>;
 
 /// Callbacks, and what became of connections. The state of a connection is a number.
@@ -22,6 +23,7 @@ pub struct Script {
     pub on_deadline: OnSlot,
     pub on_message: OnMessage,
     pub on_connected: OnConnected,
+    pub on_turn: OnTurn,
     pub ended: Vec<(SlotId, End)>,
     pub panicked: Vec<SlotId>,
 }
@@ -40,6 +42,7 @@ impl Script {
             on_deadline: Box::new(|_, _| {}),
             on_message: Box::new(|_, _, _| {}),
             on_connected: Box::new(|_, _, _| {}),
+            on_turn: Box::new(|_| {}),
             ended: Vec::new(),
             panicked: Vec::new(),
         }
@@ -86,6 +89,10 @@ impl Logic for Script {
 
     fn on_panic(&mut self, _io: &mut Shared, slot: SlotId) {
         self.panicked.push(slot);
+    }
+
+    fn on_turn(&mut self, io: &mut Shared) {
+        (self.on_turn)(io);
     }
 }
 

@@ -97,7 +97,7 @@ pub static CHANNEL_OPTIONS: [ChannelOption; OPTIONS_COUNT] = [
         set: set_transports,
         show: show_transports,
     },
-    of_namespaces_only!(slow_consumer: SlowConsumer = "disconnect", "What happens when a subscriber's outbox is full."),
+    of_namespaces_only!(slow_consumer: SlowConsumer = "disconnect", "What a subscriber that reads too slowly loses: its connection, the oldest publications that wait for it, or all but the latest."),
 ];
 
 fn set_transports(rules: &mut ChannelRules, raw: &str) -> bool {

@@ -142,8 +142,10 @@ words! {
     SlowConsumer {
         /// Its connection is closed; it comes back and recovers.
         Disconnect = "disconnect",
-        /// The publication is dropped for this subscriber, which is told of a gap.
-        Drop = "drop",
+        /// The oldest publications that wait make room; the subscriber is told of a gap where they were.
+        DropOldest = "drop_oldest",
+        /// Of the publications that wait only the newest is kept, whether the outbox is full or not; nothing is told.
+        LatestOnly = "latest_only",
     }
 
     /// Compression of HTTP responses.
