@@ -61,7 +61,7 @@ fn everything_wrong_is_told_at_once_with_key_line_and_what_would_be_right() {
          2592000s; a plain number counts s",
         "namespaces.\"chat:\".presence=2 (realtime.toml:5): expected true or false (1/0, yes/no, on/off)",
         "namespaces.\"chat:\".histroy_size (realtime.toml:6): expected one of history_size, history_ttl, presence, \
-         member_events, client_publish, client_subscribe, transports, slow_consumer",
+         member_events, client_publish, client_subscribe, transports, subscribe_hook, slow_consumer",
         "namespaces.\"chat:\".transports= (realtime.toml:7): expected a list of at least one, each one of websocket, \
          sse, api",
         "namespaces.\"chat:\".slow_consumer=wait (realtime.toml:8): expected one of disconnect, drop_oldest, latest_only",
@@ -110,6 +110,7 @@ fn printed_configuration_names_every_option_and_its_origin() {
         "client_publish=true # default",
         "client_subscribe=true # default",
         "transports=websocket,sse,api # default",
+        "subscribe_hook=false # default",
         "slow_consumer=disconnect # default",
     ];
     assert_eq!(told, expected);

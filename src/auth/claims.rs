@@ -119,6 +119,11 @@ impl Claims {
 }
 
 impl Permissions {
+    /// Reads lists of patterns from JSON, as the claim of a token has them; `None` if they are something else.
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        Self::of(serde_json::from_slice(json).ok()?)
+    }
+
     /// The lists by their names in a token.
     fn of(raw: RawPermissions<'_>) -> Option<Self> {
         let list = |list: Option<Vec<Cow<'_, str>>>| match list {

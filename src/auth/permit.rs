@@ -107,7 +107,7 @@ pub struct Identity {
 /// What the configuration says about permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// REALTIME_AUTH_ENABLED.
+    /// REALTIME_AUTH_ENABLED, or REALTIME_HOOK_CONNECT: somebody says who clients are.
     pub auth: bool,
     /// REALTIME_ANONYMOUS.
     pub anonymous: Anonymous,
@@ -162,7 +162,11 @@ impl Identity {
 impl Policy {
     /// What this configuration says.
     pub fn of(config: &Config) -> Self {
-        Self { auth: config.auth_enabled, anonymous: config.anonymous, broadcast: config.client_broadcast }
+        Self {
+            auth: config.auth_enabled || config.hook_connect.is_some(),
+            anonymous: config.anonymous,
+            broadcast: config.client_broadcast,
+        }
     }
 
     fn permit_anonymous(self, action: Action) -> Result<(), Denied> {

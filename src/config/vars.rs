@@ -320,15 +320,15 @@ vars! {
 
     ["Hooks and webhooks"]
     /// Backend that is asked before a connection opens.
-    hook_connect: Option<Url> = "", "REALTIME_HOOK_CONNECT", live, later;
+    hook_connect: Option<Url> = "", "REALTIME_HOOK_CONNECT", live;
     /// Backend that is asked before a client joins a channel whose namespace says subscribe_hook.
-    hook_subscribe: Option<Url> = "", "REALTIME_HOOK_SUBSCRIBE", live, later;
+    hook_subscribe: Option<Url> = "", "REALTIME_HOOK_SUBSCRIBE", live;
     /// Time an answer of a hook may take; then the client is told to try again.
-    hook_timeout: Duration = "1000", "REALTIME_HOOK_TIMEOUT_MS", millis, range(10, 60_000), live, later;
+    hook_timeout: Duration = "1000", "REALTIME_HOOK_TIMEOUT_MS", millis, range(10, 60_000), live;
     /// Questions that hooks may be asked at once.
-    hook_concurrency: u16 = "16", "REALTIME_HOOK_CONCURRENCY", range(1, 1024), later;
+    hook_concurrency: u16 = "16", "REALTIME_HOOK_CONCURRENCY", range(1, 1024);
     /// Header fields of the client's request that a hook is shown.
-    hook_headers: Vec<Token> = "cookie,authorization,origin,user-agent,x-request-id", "REALTIME_HOOK_HEADERS", live, later;
+    hook_headers: Vec<Token> = "cookie,authorization,origin,user-agent,x-request-id", "REALTIME_HOOK_HEADERS", live;
     /// Certificates (PEM) that hooks, webhooks and published keys are believed by; unset is the web's.
     hook_ca_file: Option<PathBuf> = "", "REALTIME_HOOK_CA_FILE";
     /// Backend that is told what happened.

@@ -1,13 +1,18 @@
 //! A request that wants to become a WebSocket or a stream, until it is one: what was read of it, and what came behind
 //! it meanwhile. Never decides who may come in; the worker does.
 
+use std::sync::Arc;
+
 use highper_wire::dialect::Dialect;
 use highper_wire::sse::Cursor;
 use highper_wire::ws::extension::Agreement;
 use highper_wire::ws::handshake::Key;
 
+use super::Pass;
 use crate::api::cors::Cors;
 use crate::auth::Identity;
+use crate::handler::Transport;
+use crate::hooks::Header;
 use crate::message::Channel;
 
 /// Who stands at the door.
@@ -19,6 +24,14 @@ pub struct Entry {
     pub door: Door,
     /// Who it is, by the token that it showed or the word of a hook.
     pub known: Known,
+    /// What a backend is shown of the request, until it is.
+    pub headers: Vec<Header>,
+    /// What the backend wants the client to be told first: JSON text.
+    pub data: Option<Arc<[u8]>>,
+    /// What the backend says of the channels of a stream.
+    pub passes: Vec<Pass>,
+    /// Answers of the backend that are to come.
+    pub asked: u16,
     /// Bytes that came behind the request while it waits, at most [`EARLY_BYTES_MAX`].
     pub early: Vec<u8>,
 }
@@ -74,8 +87,17 @@ pub const EARLY_BYTES_MAX: usize = 16 * 1024;
 
 impl Entry {
     /// Somebody who has just asked.
-    pub fn new(endpoint: u8, door: Door, known: Known) -> Self {
-        Self { endpoint, door, known, early: Vec::new() }
+    pub fn new(endpoint: u8, door: Door, known: Known, headers: Vec<Header>) -> Self {
+        let (data, passes, early) = (None, Vec::new(), Vec::new());
+        Self { endpoint, door, known, headers, data, passes, asked: 0, early }
+    }
+
+    /// How it wants to be served.
+    pub fn transport(&self) -> Transport {
+        match self.door {
+            Door::WebSocket(_) => Transport::WebSocket,
+            Door::Stream(_) => Transport::Events,
+        }
     }
 
     /// Whether a WebSocket is wanted.

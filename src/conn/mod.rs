@@ -213,6 +213,8 @@ pub struct Session {
     pub identity: Option<Box<Identity>>,
     /// When that ends.
     pub expiry: Option<Expiry>,
+    /// What a backend said of single subscriptions.
+    pub passes: Vec<Pass>,
     /// Who the client says it is, while others are asked whether there is room.
     pub arriving: Option<Box<Arriving>>,
     /// The embedder's data.
@@ -225,6 +227,17 @@ pub struct Session {
     pub meter: Meter,
     /// Where it is counted.
     pub holder: Holder,
+}
+
+/// What a backend said of one subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// The channel.
+    pub channel: Box<str>,
+    /// What other members see of the connection there: JSON text.
+    pub info: Option<Arc<[u8]>>,
+    /// When the subscription ends.
+    pub until: Option<Moment>,
 }
 
 /// A client that has shown its token as first message.
@@ -262,7 +275,26 @@ impl Session {
     /// When the soonest timer is due, or what ends the connection.
     pub fn next_due(&self) -> Option<Moment> {
         let end = self.expiry.map(|(Expiry::Unknown(at) | Expiry::At(at) | Expiry::Grace(at))| at);
-        self.repeats.iter().map(|repeat| repeat.at).chain(end).min()
+        let passes = self.passes.iter().filter_map(|pass| pass.until);
+        self.repeats.iter().map(|repeat| repeat.at).chain(end).chain(passes).min()
+    }
+
+    /// The backend has said something new of a channel, or nothing any more.
+    pub fn set_pass(&mut self, channel: &str, pass: Option<Pass>) {
+        self.passes.retain(|pass| *pass.channel != *channel);
+        self.passes.extend(pass);
+    }
+
+    /// A subscription whose time is over, if there is one.
+    pub fn take_expired(&mut self, now: Moment) -> Option<Pass> {
+        let at = self.passes.iter().position(|pass| pass.until.is_some_and(|until| now >= until))?;
+        Some(self.passes.swap_remove(at))
+    }
+
+    /// What other members of a channel see of the connection.
+    pub fn info_in(&self, channel: &str) -> Option<Arc<[u8]>> {
+        let own = self.passes.iter().find(|pass| *pass.channel == *channel);
+        own.and_then(|pass| pass.info.clone()).or_else(|| self.info.clone())
     }
 }
 

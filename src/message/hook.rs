@@ -3,6 +3,39 @@
 
 use std::sync::Arc;
 
+use highper_shards::SlotId;
+
+use super::Position;
+
+/// An answer on its way back.
+#[derive(Debug)]
+pub struct Hooked {
+    /// Whose connection was asked about.
+    pub slot: SlotId,
+    /// What it waits for.
+    pub asked: Asked,
+    /// What the backend says.
+    pub answer: HookAnswer,
+}
+
+/// What a connection waits for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To come in.
+    Connect,
+    /// To come in as a stream of this channel, among others.
+    Stream(Box<str>),
+    /// To join by a command.
+    Join {
+        /// The channel.
+        channel: Box<str>,
+        /// What it wants to have besides.
+        since: Option<Position>,
+        /// The mark of the command.
+        id: Option<Box<[u8]>>,
+    },
+}
+
 /// The answer to one question.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HookAnswer {

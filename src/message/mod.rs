@@ -167,12 +167,7 @@ pub enum Message {
     /// Judge tokens by these keys from now on.
     Keys(Arc<KeySet>),
     /// What a backend answered to a question about this connection.
-    Hooked {
-        /// Which connection.
-        slot: SlotId,
-        /// The answer.
-        answer: Box<hook::HookAnswer>,
-    },
+    Hooked(Box<hook::Hooked>),
     /// Stop accepting, say goodbye to every connection, end when all are gone or after this long.
     Drain {
         /// How long.

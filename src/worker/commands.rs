@@ -107,8 +107,12 @@ impl Worker {
         if let Err(denied) = may {
             return self.deny(io, slot, denied, id);
         }
-        let channel = self.channel(name);
         let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
+        // A ticket is the backend's word already.
+        if ticket.is_none() && self.asks_about(name) {
+            return self.ask_subscribe(io, slot, name, since, id);
+        }
+        let channel = self.channel(name);
         if let Err(error) = self.join(io, slot, &channel, id, since) {
             self.fail(io, slot, &error, id);
         }
@@ -200,7 +204,7 @@ impl Worker {
         self.text = text;
     }
 
-    fn fail(&mut self, io: &mut ShardIo, slot: SlotId, error: &Error, id: Option<&[u8]>) {
+    pub(super) fn fail(&mut self, io: &mut ShardIo, slot: SlotId, error: &Error, id: Option<&[u8]>) {
         let code = match error {
             Error::BadChannel(_) => ErrorCode::BadChannel,
             Error::TooManyChannels(_) => ErrorCode::TooManyChannels,

@@ -66,7 +66,8 @@ impl Worker {
                 return false;
             }
         };
-        self.knock(io, slot, Entry::new(endpoint, Door::WebSocket(handshake), known))
+        let headers = self.shown(head, &known);
+        self.knock(io, slot, Entry::new(endpoint, Door::WebSocket(handshake), known, headers))
     }
 
     fn handshake(&self, head: &Head<'_>, dialect: Dialect) -> Result<Handshake, HandshakeRefusal> {
@@ -84,13 +85,38 @@ impl Worker {
     }
 
     /// Lets somebody in, or asks those who must be asked before; true if the connection is a WebSocket now.
-    pub(super) fn knock(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
-        if self.must_show_token(&entry) {
-            let message = "a token is needed (REALTIME_AUTH_ENABLED)";
-            self.turn_away(io, slot, &Turned::new(Status::Unauthorized, message));
-            return false;
+    pub(super) fn knock(&mut self, io: &mut ShardIo, slot: SlotId, mut entry: Entry) -> bool {
+        match self.ask_connect(io, slot, &mut entry) {
+            Ok(true) => {
+                self.let_wait(io, slot, entry);
+                false
+            }
+            Ok(false) => self.identified(io, slot, entry),
+            Err(turned) => {
+                self.turn_away(io, slot, &turned);
+                false
+            }
         }
-        self.count_in(io, slot, entry)
+    }
+
+    /// Who it is is known, as far as it will be; true if the connection is a WebSocket now.
+    pub(super) fn identified(&mut self, io: &mut ShardIo, slot: SlotId, mut entry: Entry) -> bool {
+        let asked = if self.must_show_token(&entry) {
+            Err(Turned::new(Status::Unauthorized, "a token is needed (REALTIME_AUTH_ENABLED)"))
+        } else {
+            self.judge_stream(&mut entry).and_then(|()| self.ask_channels(io, slot, &mut entry))
+        };
+        match asked {
+            Ok(0) => self.count_in(io, slot, entry),
+            Ok(_) => {
+                self.let_wait(io, slot, entry);
+                false
+            }
+            Err(turned) => {
+                self.turn_away(io, slot, &turned);
+                false
+            }
+        }
     }
 
     /// Counts somebody at the address and the user, and lets him in if both have room.
@@ -134,7 +160,7 @@ impl Worker {
     }
 
     /// Somebody waits for others to decide; nothing is a request behind his.
-    fn let_wait(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) {
+    pub(super) fn let_wait(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) {
         if let Some(Phase::Http(http)) = io.conn(slot).map(|conn| &mut conn.phase) {
             http.backlog.get_or_insert_default().entry = Some(Box::new(entry));
         }
@@ -190,14 +216,17 @@ impl Worker {
     /// Everybody who was asked said yes; true if the connection is a WebSocket now.
     fn let_in(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
         let is_unknown = self.wants_token(&entry);
-        let Entry { endpoint, door, known, mut early } = entry;
+        let Entry { endpoint, door, known, data, passes, mut early, .. } = entry;
+        if let Some(conn) = io.conn(slot).filter(|_| !passes.is_empty()) {
+            conn.session().passes = passes;
+        }
         match door {
             Door::Stream(wanted) => {
                 self.open_stream(io, slot, endpoint, wanted, known);
                 false
             }
             Door::WebSocket(handshake) => {
-                self.open_websocket(io, slot, endpoint, &handshake, is_unknown);
+                self.open_websocket(io, slot, endpoint, &handshake, is_unknown, data.as_deref());
                 let is_open = match is_unknown {
                     true => {
                         self.schedule(io, slot);
@@ -220,6 +249,7 @@ impl Worker {
         endpoint: u8,
         handshake: &Handshake,
         is_unknown: bool,
+        data: Option<&[u8]>,
     ) {
         let dialect = self.shared.endpoints[usize::from(endpoint)].dialect;
         let Handshake { key, protocol, agreement } = handshake;
@@ -246,7 +276,7 @@ impl Worker {
         let heartbeat = config.websocket_heartbeat_enabled.then_some(config.websocket_heartbeat_interval);
         let heartbeat_secs = heartbeat.map_or(0, |interval| interval.as_secs() as u32);
         let (name, shard) = (slot.to_string(), io.shard().0);
-        self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs, is_unknown));
+        self.tell(io, slot, |out| native::welcome(out, &name, shard, heartbeat_secs, is_unknown, data));
     }
 
     /// Says why nothing opens, and ends the connection.
@@ -280,7 +310,7 @@ impl Worker {
     }
 }
 
-fn take_entry(io: &mut ShardIo, slot: SlotId) -> Option<Entry> {
+pub(super) fn take_entry(io: &mut ShardIo, slot: SlotId) -> Option<Entry> {
     match &mut io.conn(slot)?.phase {
         Phase::Http(Http { backlog: Some(backlog), .. }) => backlog.entry.take().map(|entry| *entry),
         Phase::Proxy(_) | Phase::Http(_) | Phase::Open(_) | Phase::Stream(_) | Phase::Closing => None,

@@ -41,14 +41,29 @@ impl Worker {
                 return None;
             }
         };
-        let is_default = self.shared.endpoints[usize::from(endpoint)].dialect == Dialect::Native;
-        let mut wanted = match self.wanted(head, is_default && known.channels.is_empty()) {
+        let mut wanted = match self.wanted(head) {
             Ok(wanted) => wanted,
             Err((status, message)) => return Some(Reply::Refused(status, message)),
         };
         wanted.cors = cors.clone();
-        self.add_channels(&mut wanted, &known);
-        let who = known.identity.as_deref();
+        let headers = self.shown(head, &known);
+        self.knock(io, slot, Entry::new(endpoint, Door::Stream(wanted), known, headers));
+        None
+    }
+
+    /// Whether a stream may have the channels that it wants, those of its token or hook added. WebSockets join later.
+    pub(super) fn judge_stream(&self, entry: &mut Entry) -> Result<(), Turned> {
+        let is_default = self.shared.endpoints[usize::from(entry.endpoint)].dialect == Dialect::Native;
+        let Door::Stream(wanted) = &mut entry.door else { return Ok(()) };
+        self.add_channels(wanted, &entry.known);
+        let bad = |message: String| Turned::new(Status::BadRequest, message);
+        let most = self.shared.config.max_channels_per_connection as usize;
+        match wanted.channels.len() {
+            0 if is_default => return Err(bad("channel: name at least one, ?channel=a&channel=b".into())),
+            count if count > most => return Err(bad(format!("channel: at most {most} for one stream"))),
+            _ => {}
+        }
+        let who = entry.known.identity.as_deref();
         for channel in &wanted.channels {
             let rules = self.shared.config.namespaces.rules(channel.name());
             let denied = match self.may_identity(who, Action::Subscribe, channel.name(), None) {
@@ -57,16 +72,14 @@ impl Worker {
                 // Without a token, 401 tells that there is one to bring.
                 Err(Denied::Anonymous | Denied::NeedsToken) if who.is_none() && self.policy.auth => {
                     let message = format!("channel: {}: this needs a token", channel.name());
-                    self.turn_away(io, slot, &Turned::new(Status::Unauthorized, message));
-                    return None;
+                    return Err(Turned::new(Status::Unauthorized, message));
                 }
                 Err(denied) => denied,
             };
             let message = format!("channel: {}: {denied}", channel.name());
-            return Some(Reply::Refused(Status::Forbidden, message));
+            return Err(Turned::new(Status::Forbidden, message));
         }
-        self.knock(io, slot, Entry::new(endpoint, Door::Stream(wanted), known));
-        None
+        Ok(())
     }
 
     /// The channels of the token beside those of the request; those that are closed to streams it can do without.
@@ -136,7 +149,7 @@ impl Worker {
     }
 
     /// Reads the request; the error names the field.
-    fn wanted(&self, head: &Head<'_>, needs_channel: bool) -> Result<Wanted, (Status, String)> {
+    fn wanted(&self, head: &Head<'_>) -> Result<Wanted, (Status, String)> {
         let config = &self.shared.config;
         let may_gzip =
             config.compression_enabled && config.compression_algorithm == CompressionAlgorithm::Gzip;
@@ -166,12 +179,6 @@ impl Worker {
                 "format" => return Err(bad("format: raw or json".into())),
                 _ => {}
             }
-        }
-        let most = self.shared.config.max_channels_per_connection as usize;
-        match wanted.channels.len() {
-            0 if needs_channel => return Err(bad("channel: name at least one, ?channel=a&channel=b".into())),
-            count if count > most => return Err(bad(format!("channel: at most {most} for one stream"))),
-            _ => {}
         }
         if let Some(id) = last_event_id.filter(|id| !id.is_empty()) {
             wanted.cursor = Some(Cursor::parse(&id).map_err(|error| bad(format!("last_event_id: {error}")))?);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use highper_shards::SlotId;
+use highper_shards::{Moment, SlotId};
 use highper_wire::dialect::{Dialect, ErrorCode, native};
 use highper_wire::http1::{Head, Status};
 use highper_wire::ws::CloseCode;
@@ -188,20 +188,23 @@ impl Worker {
 
     /// The connection is somebody's from now on, until the token ends.
     pub(super) fn take_identity(&mut self, io: &mut ShardIo, slot: SlotId, identity: Box<Identity>) {
-        let unix_millis = (self.shared.unix_millis)();
-        let (now, leeway) = (io.now(), self.shared.config.jwt_leeway);
+        let leeway = self.shared.config.jwt_leeway;
+        let until = identity.expires_at.map(|at| self.moment_of(io, at));
         let rules = Rates::of_token(&self.shared.config, identity.limits);
         let Some(conn) = io.conn(slot) else { return };
         let session = conn.session();
         session.rules = rules;
-        session.expiry = identity.expires_at.map(|at| {
-            let left = Duration::from_millis(at.saturating_mul(1000).saturating_sub(unix_millis));
-            Expiry::At(now + left.min(EXPIRY_MAX) + leeway)
-        });
+        session.expiry = until.map(|at| Expiry::At(at + leeway));
         if let Some(info) = &identity.info {
             session.info = Some(Arc::from(info.as_bytes()));
         }
         session.identity = Some(identity);
+    }
+
+    /// When this second since 1970 comes, by the clock that does not jump.
+    pub(super) fn moment_of(&self, io: &ShardIo, unix_secs: u64) -> Moment {
+        let left = unix_secs.saturating_mul(1000).saturating_sub((self.shared.unix_millis)());
+        io.now() + Duration::from_millis(left).min(EXPIRY_MAX)
     }
 
     /// An open connection is known now, or need not be: it joins what it must, and its handler is told.
@@ -305,6 +308,7 @@ impl Worker {
     /// Whether the connection ends because of who it is: its token has expired, or it never showed one. To be asked
     /// when its deadline has passed.
     pub(super) fn expire(&mut self, io: &mut ShardIo, slot: SlotId) -> bool {
+        self.end_passes(io, slot);
         let (now, timeout) = (io.now(), self.shared.config.auth_timeout);
         let Some(conn) = io.conn(slot) else { return true };
         let can_renew = match &conn.phase {

@@ -19,7 +19,7 @@ impl Worker {
         let session = conn.session.as_ref();
         let member = Member {
             user: session.and_then(|session| session.user.clone()).unwrap_or_default(),
-            info: session.and_then(|session| session.info.clone()),
+            info: session.and_then(|session| session.info_in(channel.name())),
         };
         let message = Message::Enter { channel: channel.clone(), slot, member: Box::new(member) };
         self.tell_home(io, channel, message);

@@ -16,6 +16,7 @@ mod limits;
 mod members;
 mod overload;
 mod peers;
+mod questions;
 mod reach;
 mod recovery;
 #[cfg(test)]
@@ -397,10 +398,7 @@ impl Logic for Worker {
             Message::Keys(set) => {
                 self.verifier = self.verifier.take().map(|verifier| verifier.with_keys(set));
             }
-            // Whoever asked has gone on without it.
-            Message::Hooked { slot, answer: _ } => {
-                tracing::debug!(conn = %slot, "an answer of a hook that nobody waits for")
-            }
+            Message::Hooked(hooked) => self.on_hooked(io, *hooked),
             Message::Drain { grace } => self.drain(io, grace),
             Message::Report { to } => {
                 // Whoever asked may have gone away; then nobody needs the answer.

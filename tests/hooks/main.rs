@@ -4,8 +4,13 @@
 mod backend;
 #[path = "../common/client.rs"]
 mod client;
+mod doors;
 mod events;
+#[path = "../common/issuer.rs"]
+mod issuer;
 mod questions;
 #[path = "../common/server.rs"]
 mod server;
+#[path = "../common/stream.rs"]
+mod stream;
 mod webhooks;

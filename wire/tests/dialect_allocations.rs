@@ -91,7 +91,7 @@ fn answer(text: &[u8], out: &mut Vec<u8>) {
         }
         Command::Ping => {
             native::pong(out, request.id);
-            native::welcome(out, "0-1f", 0, 30, false);
+            native::welcome(out, "0-1f", 0, 30, false, None);
             native::gap(out, "chat", 1, 9);
             native::closing(out, 1012, "restart", None);
             native::error(out, ErrorCode::TryAgain, "\u{1f}", request.id);

@@ -112,11 +112,11 @@ fn every_event_says_what_was_meant() {
 fn who_a_client_is_is_told_as_meant() {
     for text in NASTY {
         assert_eq!(
-            written(|out| native::welcome(out, text, u16::MAX, u32::MAX, false)),
+            written(|out| native::welcome(out, text, u16::MAX, u32::MAX, false, None)),
             json!({"type": "welcome", "connection": text, "shard": u16::MAX, "heartbeat": u32::MAX})
         );
         assert_eq!(
-            written(|out| native::welcome(out, text, 0, 0, true)),
+            written(|out| native::welcome(out, text, 0, 0, true, None)),
             json!({"type": "welcome", "connection": text, "shard": 0, "heartbeat": 0, "auth": "required"})
         );
         assert_eq!(

@@ -294,10 +294,10 @@ impl Model {
         let words: Vec<_> = happening.split(' ').collect();
         match words[..] {
             ["accept", name, "on", "shard", shard] => {
-                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30, false));
+                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30, false, None));
             }
             ["accept", name, "on", "shard", shard, "unknown"] => {
-                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30, true));
+                self.say(|out| native::welcome(out, name, shard.parse().unwrap(), 30, true, None));
             }
             ["expire", secs] => self.say(|out| native::expired(out, secs.parse().unwrap())),
             ["publish", channel, ref data @ .., "from", from] => {

@@ -42,6 +42,8 @@ pub struct ChannelRules {
     pub sse: bool,
     /// Whether the server API reaches the channel.
     pub api: bool,
+    /// Whether the backend is asked before a client joins (REALTIME_HOOK_SUBSCRIBE).
+    pub subscribe_hook: bool,
     /// What happens when a subscriber's outbox is full.
     pub slow_consumer: SlowConsumer,
 }
@@ -122,6 +124,7 @@ impl Default for ChannelRules {
             websocket: true,
             sse: true,
             api: true,
+            subscribe_hook: false,
             slow_consumer: SlowConsumer::Disconnect,
         }
     }
@@ -172,6 +175,7 @@ static RESERVED: ChannelRules = ChannelRules {
     websocket: true,
     sse: true,
     api: true,
+    subscribe_hook: false,
     slow_consumer: SlowConsumer::Disconnect,
 };
 

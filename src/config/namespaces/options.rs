@@ -97,6 +97,7 @@ pub static CHANNEL_OPTIONS: [ChannelOption; OPTIONS_COUNT] = [
         set: set_transports,
         show: show_transports,
     },
+    of_namespaces_only!(subscribe_hook: bool = "false", "Whether the backend is asked before a client joins; needs REALTIME_HOOK_SUBSCRIBE."),
     of_namespaces_only!(slow_consumer: SlowConsumer = "disconnect", "What a subscriber that reads too slowly loses: its connection, the oldest publications that wait for it, or all but the latest."),
 ];
 
@@ -120,7 +121,7 @@ fn show_transports(rules: &ChannelRules) -> String {
 }
 
 /// The number of options.
-pub const OPTIONS_COUNT: usize = 8;
+pub const OPTIONS_COUNT: usize = 9;
 
 #[cfg(test)]
 mod tests {

@@ -33,14 +33,29 @@ pub struct PresenceStats {
 
 /// The first event of a connection: its name, the shard that serves it, how often the server pings, and whether
 /// nothing is done for it before it has said who it is.
-pub fn welcome(out: &mut Vec<u8>, connection: &str, shard: u16, heartbeat_secs: u32, needs_auth: bool) {
+/// `data` is one JSON value of the embedder's backend.
+pub fn welcome(
+    out: &mut Vec<u8>,
+    connection: &str,
+    shard: u16,
+    heartbeat_secs: u32,
+    needs_auth: bool,
+    data: Option<&[u8]>,
+) {
     out.extend_from_slice(br#"{"type":"welcome","connection":"#);
     write_string(out, connection);
     out.extend_from_slice(br#","shard":"#);
     write_number(out, u64::from(shard));
     out.extend_from_slice(br#","heartbeat":"#);
     write_number(out, u64::from(heartbeat_secs));
-    out.extend_from_slice(if needs_auth { br#","auth":"required"}"# } else { b"}" });
+    if needs_auth {
+        out.extend_from_slice(br#","auth":"required""#);
+    }
+    if let Some(data) = data {
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(data);
+    }
+    out.push(b'}');
 }
 
 /// A token was taken: the connection is `user`'s, empty if nobody's, for so many seconds; `None` is for good.

@@ -38,7 +38,7 @@
 //! # What the server sends
 //! | `type` | fields | when |
 //! |---|---|---|
-//! | `welcome` | `connection`, `shard`, `heartbeat` | first, once: the connection's name, the shard that serves it, seconds between the server's pings; with `"auth":"required"` if `auth` must come before anything else |
+//! | `welcome` | `connection`, `shard`, `heartbeat` | first, once: the connection's name, the shard that serves it, seconds between the server's pings; with `"auth":"required"` if `auth` must come before anything else, and `data` if the embedder's backend has something to say |
 //! | `authenticated` | `user` | answer to `auth` and `refresh`; with `expires_in`, seconds, if the token expires |
 //! | `expired` | `timeout` | the token has expired: without `refresh` the connection is closed after so many seconds |
 //! | `joined` | `channel`, `epoch`, `offset` | answer to `join`: publications after `offset` will come; with `recovered` if it had `since` |
