@@ -14,6 +14,7 @@ use crate::api::{self, Resource, health};
 use crate::config::Config;
 use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting};
 use crate::page;
+use crate::security;
 
 /// What one request may cost, by the configuration.
 pub(super) fn limits(config: &Config) -> Limits {
@@ -260,6 +261,10 @@ impl Worker {
             Shut::Address => &mut self.counters.limited_addresses,
             Shut::User => &mut self.counters.limited_users,
         } += 1;
+        if matches!(shut, Shut::Address | Shut::User) {
+            let excess = (security::Kind::RateLimit, security::Severity::Low);
+            self.report(io, slot, excess, shut.message().trim_end(), true);
+        }
         let (least, more) = shut.retry_secs();
         let lot = self.shared.names.hash_of((slot.index(), io.now().as_nanos()));
         let retry_secs = (least + lot % more).to_string();

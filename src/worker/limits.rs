@@ -15,6 +15,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::conn::Session;
 use crate::limits::{Bucket, Level, Meter, Overrun, Rate, Rules};
+use crate::security;
 
 /// The rates of a shard; `None` is no limit.
 pub(super) struct Rates {
@@ -289,6 +290,7 @@ impl Worker {
             self.tell(io, slot, |out| native::rate_limited(out, message, retry_in, id));
         }
         if is_last {
+            self.report(io, slot, (security::Kind::RateLimit, security::Severity::Medium), message, true);
             self.end(io, slot, Cause::Limited);
         }
     }

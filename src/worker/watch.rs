@@ -11,6 +11,7 @@ use highper_wire::ws::{CloseCode, FrameError};
 
 use super::close::Cause;
 use super::{ShardIo, Worker};
+use crate::hooks;
 use crate::message::{Extras, Message, Publication, Trip};
 use crate::security::event::{DETAIL_BYTES_MAX, Event, clip};
 use crate::security::{Finding, Kind, Severity};
@@ -118,6 +119,9 @@ impl Worker {
                 extras: Some(Arc::new(extras)),
                 ..Publication::new(None, event.to_json().into_bytes())
             };
+            if let Some(webhooks) = &self.shared.webhooks {
+                webhooks.post(hooks::Event::Security(event.to_json().into_bytes().into()));
+            }
             // A full lane: the line of the log was written, and the counter of full lanes says so.
             let _ = self.publish(io, channel.clone(), publication, None);
         }
