@@ -108,6 +108,7 @@ impl Worker {
             return self.deny(io, slot, denied, id);
         }
         let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
+        let since = self.recoverable(io, slot, name, ticket.as_ref(), since);
         // A ticket is the backend's word already.
         if ticket.is_none() && self.asks_about(name) {
             return self.ask_subscribe(io, slot, name, since, id);

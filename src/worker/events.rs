@@ -131,6 +131,7 @@ impl Worker {
                 Some((epoch, offset)) => Position { epoch: u64::from(epoch), offset },
                 None => Position::UNKNOWN,
             });
+            let since = self.recoverable(io, slot, channel.name(), None, since);
             // Whom a handler let in before cannot get any more what it missed.
             let at = self.local.find(channel.name(), channel.hash());
             let was_in = at.is_some_and(|at| io.conn(slot).is_some_and(|conn| conn.channels.contains(at)));

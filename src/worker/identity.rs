@@ -20,6 +20,7 @@ use crate::conn::entry::{EARLY_BYTES_MAX, Known};
 use crate::conn::{Arriving, Expiry, Phase};
 use crate::handler::Error;
 use crate::limits::Verdict;
+use crate::message::Position;
 
 /// Beyond the codes of RFC 6455, below 3500 a client may come back: the token has expired.
 const EXPIRED: CloseCode = CloseCode::new(3005);
@@ -276,8 +277,27 @@ impl Worker {
         channel: &str,
         ticket: Option<&Claims>,
     ) -> Result<(), Denied> {
-        let who = io.conn(slot).and_then(|conn| conn.identity());
-        self.may_identity(who, action, channel, ticket)
+        let Some(conn) = io.conn(slot) else { return Err(Denied::Closed) };
+        let rules = self.shared.config.namespaces.rules(channel);
+        if action != Action::Broadcast && matches!(conn.phase, Phase::Open(_)) && !rules.websocket {
+            return Err(Denied::Closed);
+        }
+        self.may_identity(conn.identity(), action, channel, ticket)
+    }
+
+    /// From where a connection gets what it missed in a channel: whoever may not read the history does not get it by
+    /// coming back, and is told of a gap. A private channel that it may join needs no more for that.
+    pub(super) fn recoverable(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &str,
+        ticket: Option<&Claims>,
+        since: Option<Position>,
+    ) -> Option<Position> {
+        let since = since?;
+        let is_denied = self.may(io, slot, Action::History, channel, ticket) == Err(Denied::Pattern);
+        Some(if is_denied { Position::UNKNOWN } else { since })
     }
 
     /// The same for somebody who has no connection that lasts.
