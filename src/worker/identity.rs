@@ -74,7 +74,10 @@ impl Worker {
 
     /// Who the token of a connection makes somebody.
     fn know(&mut self, io: &mut ShardIo, slot: SlotId, token: &str) -> Result<Known, TokenError> {
-        let claims = self.verify(io, slot, token)?;
+        let mut claims = self.verify(io, slot, token)?;
+        if !self.shared.config.jwt_verify_expiration {
+            claims.expires_at = None;
+        }
         let channels = claims.channels.clone();
         // The token of a channel opens no connection.
         let identity = Identity::of(claims).ok_or(TokenError::Purpose);
@@ -190,22 +193,22 @@ impl Worker {
     /// The connection is somebody's from now on, until the token ends.
     pub(super) fn take_identity(&mut self, io: &mut ShardIo, slot: SlotId, identity: Box<Identity>) {
         let leeway = self.shared.config.jwt_leeway;
-        let until = identity.expires_at.map(|at| self.moment_of(io, at));
+        let until = identity.expires_at.map(|at| self.moment_of(io, at, leeway));
         let rules = Rates::of_token(&self.shared.config, identity.limits);
         let Some(conn) = io.conn(slot) else { return };
         let session = conn.session();
         session.rules = rules;
-        session.expiry = until.map(|at| Expiry::At(at + leeway));
+        session.expiry = until.map(Expiry::At);
         if let Some(info) = &identity.info {
             session.info = Some(Arc::from(info.as_bytes()));
         }
         session.identity = Some(identity);
     }
 
-    /// When this second since 1970 comes, by the clock that does not jump.
-    pub(super) fn moment_of(&self, io: &ShardIo, unix_secs: u64) -> Moment {
-        let left = unix_secs.saturating_mul(1000).saturating_sub((self.shared.unix_millis)());
-        io.now() + Duration::from_millis(left).min(EXPIRY_MAX)
+    /// When this second since 1970 has come everywhere, by the clock that does not jump, where clocks may differ by the
+    /// leeway.
+    pub(super) fn moment_of(&self, io: &ShardIo, unix_secs: u64, leeway: Duration) -> Moment {
+        io.now() + left(unix_secs, (self.shared.unix_millis)(), leeway)
     }
 
     /// An open connection is known now, or need not be: it joins what it must, and its handler is told.
@@ -357,5 +360,65 @@ impl Worker {
     }
 }
 
+/// How long a token is still good that ends at this second, where clocks may differ by the leeway.
+fn left(expires_at: u64, unix_millis: u64, leeway: Duration) -> Duration {
+    let end = Duration::from_secs(expires_at).saturating_add(leeway);
+    end.saturating_sub(Duration::from_millis(unix_millis)).min(EXPIRY_MAX)
+}
+
 /// Tokens that live longer are looked at again then.
 const EXPIRY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use highper_shards::driver::sim::Client;
+
+    use super::*;
+    use crate::auth;
+    use crate::config::{Bounds, Secret, Value};
+    use crate::worker::rig::{Rig, status};
+
+    #[test]
+    fn j10_who_is_revoked_while_others_are_asked_does_not_come_in() {
+        let mut waited = 0;
+        for seed in 0..8 {
+            let mut rig = Rig::new(seed, 4, 64, |config| {
+                config.auth_enabled = true;
+                config.rate_limit_enabled = true;
+                config.jwt_secret = Secret::parse("6f1c0a9d3b5e47f28a90c1d2e3f4a5b6c7d8", &Bounds::ANY);
+            });
+            let claims = r#"{"sub":"ann","exp":600,"iat":0}"#;
+            let token = auth::sign(&rig.shared.config, claims).unwrap();
+            let client: Client = rig.knock(&format!("/ws?token={token}"));
+            let is_asking = |worker: &Worker| worker.outstanding.iter().any(|out| *out > 0);
+            let mut asks = false;
+            rig.until("a question or an answer", |shards| {
+                asks = shards.iter_mut().any(|shard| is_asking(&shard.logic().worker));
+                asks || client.state().readable > 0
+            });
+            if asks {
+                rig.shards.iter_mut().for_each(|shard| shard.logic().worker.revocations.revoke("ann", 1));
+                let (head, _) = rig.answer(&client);
+                assert_eq!(status(&head), 401, "{head}");
+                assert_eq!(rig.sum(|worker| worker.open() as u64 + worker.counters.panics), 0);
+                waited += 1;
+            }
+        }
+        assert!(waited > 0, "nobody was asked");
+    }
+
+    #[test]
+    fn j9_the_leeway_is_given_once() {
+        const LEEWAY: Duration = Duration::from_secs(30);
+        for (expires_at, now_millis, millis) in [
+            (1000, 990_500, 39_500),
+            (1000, 1_000_000, 30_000),
+            (1000, 1_029_999, 1),
+            (1000, 1_031_000, 0),
+            (0, u64::MAX, 0),
+            (u64::MAX, 0, 365 * 24 * 3600 * 1000),
+        ] {
+            assert_eq!(left(expires_at, now_millis, LEEWAY), Duration::from_millis(millis), "{expires_at}");
+        }
+    }
+}
