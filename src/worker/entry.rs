@@ -73,7 +73,7 @@ impl Worker {
     fn handshake(&self, head: &Head<'_>, dialect: Dialect) -> Result<Handshake, HandshakeRefusal> {
         // The echo endpoint takes whatever sub-protocol is offered first.
         let speaks = |name: &str| match dialect {
-            Dialect::Echo => true,
+            Dialect::Echo => !credentials::is_token(name),
             Dialect::Native | Dialect::Raw => name == credentials::PROTOCOL,
         };
         let accepted = handshake::accept(head, speaks)?;
