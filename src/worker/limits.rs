@@ -221,6 +221,32 @@ impl Worker {
         }
     }
 
+    /// A client sends so many messages, which publish so many bytes, as a call of the server API; false if they are
+    /// too many. What its connections may send, it may send by calls too.
+    pub(super) fn may_send_by_call(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        who: &auth::Identity,
+        (messages, bytes): (usize, usize),
+    ) -> bool {
+        if self.rates.sender.is_none() {
+            return true;
+        }
+        if let Some(conn) = io.conn(slot) {
+            // Each request of a connection may show another token.
+            conn.session().rules = Rates::of_token(&self.shared.config, who.limits);
+        }
+        let are_few = self.meter(io, slot, |meter, now, rules| meter.on_messages(now, rules, messages));
+        self.counters.limited_messages += u64::from(are_few.is_err());
+        let are_short = are_few.and_then(|()| {
+            let taken = self.meter(io, slot, |meter, now, rules| meter.on_publish(now, rules, bytes));
+            self.counters.limited_bytes += u64::from(taken.is_err());
+            taken
+        });
+        are_short.is_ok()
+    }
+
     /// A ping or pong came in; false if it is one too many and must be dropped.
     pub(super) fn may_control(&mut self, io: &mut ShardIo, slot: SlotId) -> bool {
         match self.meter(io, slot, |meter, now, rules| meter.on_control(now, rules)) {
