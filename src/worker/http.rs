@@ -12,7 +12,7 @@ use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::api::{self, Resource, health};
 use crate::config::Config;
-use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting};
+use crate::conn::{Answer, Caller, Content, Http, Phase, Reply, Waiting};
 use crate::page;
 
 /// What one request may cost, by the configuration.
@@ -319,7 +319,8 @@ fn take_reader(io: &mut ShardIo, slot: SlotId) -> Option<Reader> {
 fn keep_body(io: &mut ShardIo, slot: SlotId, bytes: &[u8]) {
     let Some(conn) = io.conn(slot) else { return };
     if let Phase::Http(Http { backlog: Some(backlog), .. }) = &mut conn.phase
-        && backlog.answer.as_ref().is_some_and(|answer| matches!(answer.reply, Reply::Api(..)))
+        && let Some(Answer { reply: Reply::Api(_, Caller::Backend | Caller::Client(_)), .. }) =
+            &backlog.answer
     {
         backlog.body.extend_from_slice(bytes);
     }
