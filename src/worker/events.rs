@@ -18,6 +18,7 @@ use crate::conn::entry::{Door, Entry, Known, Wanted};
 use crate::conn::{EventStream, Phase, Reply};
 use crate::handler::Error;
 use crate::message::Position;
+use crate::security;
 
 impl Worker {
     /// A request for a stream: opens it, or says what is wrong with the request. `None` if it is cared for.
@@ -31,6 +32,8 @@ impl Worker {
     ) -> Option<Reply> {
         // Browsers leave the origin out where page and stream have the same.
         if let Err(refused) = self.shared.events_cors.admits(head, true) {
+            let bad = (security::Kind::BadOrigin, security::Severity::Medium);
+            self.report(io, slot, bad, "a stream", true);
             return Some(Reply::Refused(Status::Forbidden, refused.to_string()));
         }
         let shared = self.shared.clone();

@@ -7,7 +7,7 @@ use highper_wire::ws::Decoder;
 
 use super::api::JOBS_MAX;
 use super::close::Cause;
-use super::limits::Shut;
+use super::limits::{LIMITED, Shut};
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::api::{self, Resource, health};
@@ -260,6 +260,10 @@ impl Worker {
             Shut::Address => &mut self.counters.limited_addresses,
             Shut::User => &mut self.counters.limited_users,
         } += 1;
+        // A herd that comes back and a server that is full are nobody's attack.
+        if matches!(shut, Shut::Address | Shut::User) {
+            self.report(io, slot, LIMITED, shut.message().trim_end(), true);
+        }
         let (least, more) = shut.retry_secs();
         let lot = self.shared.names.hash_of((slot.index(), io.now().as_nanos()));
         let retry_secs = (least + lot % more).to_string();

@@ -11,7 +11,7 @@ use highper_wire::ws::CloseCode;
 
 use super::close::Cause;
 use super::entry::Turned;
-use super::limits::Rates;
+use super::limits::{LIMITED, Rates};
 use super::{ShardIo, Worker};
 use crate::api::cors::Rules;
 use crate::api::credentials;
@@ -134,6 +134,7 @@ impl Worker {
             }
             Verdict::Refused(_) => {
                 self.counters.limited_users += 1;
+                self.report(io, slot, LIMITED, "as many connections of the user as it may have", true);
                 (CONNECTION_LIMIT, "this user has as many connections as it may")
             }
             Verdict::TryAgain => (CloseCode::TRY_LATER, "the server is busy"),

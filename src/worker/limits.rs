@@ -15,6 +15,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::conn::Session;
 use crate::limits::{Bucket, Level, Meter, Overrun, Rate, Rules};
+use crate::security::{self, Severity};
 
 /// The rates of a shard; `None` is no limit.
 pub(super) struct Rates {
@@ -51,6 +52,9 @@ pub(super) enum Excess {
     Joins,
     Bytes,
 }
+
+/// What an event says of somebody who has as many connections as he may.
+pub(super) const LIMITED: (security::Kind, Severity) = (security::Kind::RateLimit, Severity::Low);
 
 /// After so many sockets beyond the ceiling a connection is refused before it has said anything. Those below may ask
 /// for health and the server API.
@@ -315,6 +319,7 @@ impl Worker {
             self.tell(io, slot, |out| native::rate_limited(out, message, retry_in, id));
         }
         if is_last {
+            self.report(io, slot, (security::Kind::RateLimit, Severity::Medium), message, true);
             self.end(io, slot, Cause::Limited);
         }
     }
