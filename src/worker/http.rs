@@ -319,7 +319,7 @@ fn take_reader(io: &mut ShardIo, slot: SlotId) -> Option<Reader> {
     }
 }
 
-/// Only the server API reads bodies; the others are passed over.
+/// Only the server API reads bodies, of those who may call it; the others are passed over.
 fn keep_body(io: &mut ShardIo, slot: SlotId, bytes: &[u8]) {
     let Some(conn) = io.conn(slot) else { return };
     if let Phase::Http(Http { backlog: Some(backlog), .. }) = &mut conn.phase

@@ -26,6 +26,8 @@ use crate::message::Position;
 const EXPIRED: CloseCode = CloseCode::new(3005);
 /// The token is not valid, or was revoked: the same client need not come back with it.
 pub(super) const INVALID_TOKEN: CloseCode = CloseCode::new(3500);
+/// What whoever shows a revoked token is told.
+pub(super) const REVOKED: &str = "the token was revoked";
 /// The user has as many connections as it may; the same client need not come back soon.
 const CONNECTION_LIMIT: CloseCode = CloseCode::new(3504);
 /// The client never said who it is.
@@ -122,6 +124,7 @@ impl Worker {
         };
         let Arriving { known, id, early } = *arriving;
         let (code, reason) = match verdict {
+            Verdict::Admitted if self.is_revoked(&known) => (INVALID_TOKEN, REVOKED),
             Verdict::Admitted => {
                 self.tell_authenticated(io, slot, known.identity.as_deref(), id.as_deref());
                 self.settle_in(io, slot, endpoint, known);
@@ -212,21 +215,18 @@ impl Worker {
         io.now() + left(unix_secs, (self.shared.unix_millis)(), leeway)
     }
 
+    /// Whether somebody was revoked while others were asked whether he may come in.
+    pub(super) fn is_revoked(&self, known: &Known) -> bool {
+        let is_since = |who: &Identity| self.revocations.is_revoked_since(&who.user, who.issued_at);
+        known.identity.as_deref().is_some_and(is_since)
+    }
+
     /// An open connection is known now, or need not be: it joins what it must, and its handler is told.
     pub(super) fn settle_in(&mut self, io: &mut ShardIo, slot: SlotId, endpoint: u8, known: Known) -> bool {
         if let Some(websocket) = io.conn(slot).and_then(|conn| conn.websocket()) {
             websocket.is_unknown = false;
         }
         let user = known.identity.as_ref().map(|identity| identity.user.clone());
-        // It may have been revoked while others were asked whether it may come in.
-        let is_revoked = known
-            .identity
-            .as_ref()
-            .is_some_and(|identity| self.revocations.is_revoked_since(&identity.user, identity.issued_at));
-        if is_revoked {
-            self.end(io, slot, Cause::Asked(INVALID_TOKEN, "the token was revoked".into()));
-            return false;
-        }
         if let Some(identity) = known.identity {
             self.take_identity(io, slot, identity);
         }
