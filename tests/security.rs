@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use client::{Answer, Client, Received, wait_until};
 use highper_realtime::Config;
-use highper_realtime::config::{DriverKind, Secret, SecurityMode};
+use highper_realtime::config::{Bounds, DriverKind, OriginPattern, Secret, SecurityMode, Value as _};
 use highper_realtime::observe::counters::Security;
 use highper_realtime::security::Kind;
 use process::Process;
@@ -287,5 +287,45 @@ fn w6_odd_frames_are_told_at_three_quarters_and_closed_at_the_limit() {
         let told = event(&mut feed);
         assert_eq!((&told["severity"], &told["blocked"]), (&"medium".into(), &true.into()));
         assert_eq!(server.sum(|snapshot| snapshot.counters.glitches), 257);
+    });
+}
+
+#[test]
+fn h8_sites_that_may_not_open_anything_are_told_of_whatever_they_open() {
+    each_driver(|driver| {
+        let server = server(driver, |config| {
+            let listed = OriginPattern::parse("https://app.example.com", &Bounds::ANY).unwrap();
+            config.cors_origins = vec![listed.clone()];
+            config.sse_cors_origins = vec![listed];
+        });
+        const EVIL: &str = "Origin: https://evil.example\r\n";
+        assert_eq!(get(server.address(), "/sse?channel=a", EVIL).status, 403);
+        assert_eq!(seen(&server, Kind::BadOrigin), 1);
+        let upgrade = format!(
+            "{EVIL}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        );
+        assert_eq!(get(server.address(), "/ws", &upgrade).status, 403);
+        assert_eq!(seen(&server, Kind::BadOrigin), 2);
+    });
+}
+
+#[test]
+fn whoever_goes_on_beyond_a_limit_is_told_of_once() {
+    each_driver(|driver| {
+        let server = server(driver, |config| {
+            config.rate_limit_enabled = true;
+            config.rate_limit_messages_per_minute = 1;
+            config.rate_limit_burst = 5;
+            config.rate_limit_connections = 1;
+        });
+        let mut client = Client::native(server.address());
+        assert_eq!(get(server.address(), "/sse?channel=a", "").status, 429);
+        assert_eq!(seen(&server, Kind::RateLimit), 1);
+        for _ in 0..11 {
+            client.text(r#"{"type":"ping"}"#);
+        }
+        assert_eq!(client.until_close().1, 1008);
+        assert_eq!(seen(&server, Kind::RateLimit), 2);
     });
 }

@@ -35,6 +35,11 @@ pub fn token<'h>(head: &Head<'h>, config: &Config, takes_cookie: bool) -> Option
     head.headers("cookie").find_map(|cookies| cookie(cookies, name.as_str())).map(text)
 }
 
+/// Whether a sub-protocol is none, but a token: it is never repeated.
+pub fn is_token(protocol: &str) -> bool {
+    protocol.as_bytes().starts_with(BEARER_PROTOCOL)
+}
+
 /// What is no text is no token, and must not pass for none.
 const NOT_A_TOKEN: &str = "-";
 

@@ -70,6 +70,17 @@ impl Meter {
         taken.map_err(|retry_in| self.refuse(now, rules, retry_in, MESSAGE))
     }
 
+    /// So many messages came in at once: all of them count, or none. More than a burst pass a meter that has seen
+    /// nothing for a while, and are paid back.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub fn on_messages(&mut self, now: Moment, rules: &Rules, count: usize) -> Result<(), Overrun> {
+        let cost = MESSAGE.saturating_mul(count as u64);
+        let taken = self.messages.take(now, &rules.messages, cost);
+        taken.map_err(|retry_in| self.refuse(now, rules, retry_in, MESSAGE))
+    }
+
     /// A ping or pong came in.
     ///
     /// # Errors
@@ -164,6 +175,20 @@ mod tests {
         let ends = (0..100)
             .position(|_| matches!(meter.on_control(at(0), &rules), Err(Overrun { is_last: true, .. })));
         assert_eq!(ends, Some(80), "forty pass, forty are refused");
+    }
+
+    #[test]
+    fn many_messages_at_once_count_together_or_not_at_all() {
+        let (rules, mut meter) = (rules(), Meter::default());
+        assert!(meter.on_messages(at(0), &rules, 8).is_ok());
+        assert!(meter.on_messages(at(0), &rules, 3).is_err());
+        assert!(meter.on_messages(at(0), &rules, 2).is_ok());
+        assert!(meter.on_message(at(0), &rules).is_err());
+        let mut meter = Meter::default();
+        assert!(meter.on_messages(at(0), &rules, 30).is_ok(), "on credit");
+        assert!(meter.on_message(at(20), &rules).is_err(), "which is paid back");
+        assert!(meter.on_message(at(21), &rules).is_ok());
+        assert!(Meter::default().on_messages(at(0), &rules, usize::MAX).is_ok());
     }
 
     #[test]

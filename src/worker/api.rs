@@ -103,9 +103,11 @@ impl Worker {
             Caller::Refused(refusal) => Err(*refusal),
             Caller::Backend | Caller::Client(_) if is_full => Err(Refusal::try_again()),
             Caller::Backend => server::parse(method, &body),
-            Caller::Client(who) => {
-                server::parse(method, &body).and_then(|call| self.permit_call(&who, &call).map(|()| call))
-            }
+            Caller::Client(who) => server::parse(method, &body).and_then(|call| {
+                self.permit_call(&who, &call)?;
+                let sent = (server::messages(&call), server::published(&call));
+                if self.may_send_by_call(io, slot, &who, sent) { Ok(call) } else { Err(Refusal::too_many()) }
+            }),
         };
         let parsed = parsed.and_then(|call| match self.may_call(io, commands(&call)) {
             true => Ok(call),

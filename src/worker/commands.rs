@@ -108,6 +108,7 @@ impl Worker {
             return self.deny(io, slot, denied, id);
         }
         let since = since.map(|Since { epoch, offset }| Position { epoch, offset });
+        let since = self.recoverable(io, slot, name, ticket.as_ref(), since);
         // A ticket is the backend's word already.
         if ticket.is_none() && self.asks_about(name) {
             return self.ask_subscribe(io, slot, name, since, id);
@@ -184,7 +185,10 @@ impl Worker {
         for user in users {
             let publication = Publication::new(Some(slot), Arc::clone(&data));
             let channel = self.shared.names.user(&user);
-            self.publish(io, channel, publication, None).expect("the lanes had room for every user");
+            // The lanes had room for every user; whom a publication closes as slow may have taken some of it.
+            if self.publish(io, channel, publication, None).is_err() {
+                return self.fail(io, slot, &Error::TryAgain, id);
+            }
         }
         if id.is_some() {
             self.tell(io, slot, |out| native::ack(out, None, id));

@@ -9,6 +9,7 @@ use highper_wire::http1::{Connection, Head, Response, Status};
 use highper_wire::ws::handshake::{self, HandshakeRefusal};
 use highper_wire::ws::{Decoder, extension};
 
+use super::identity::REVOKED;
 use super::limits::Shut;
 use super::{ShardIo, Worker};
 use crate::api::credentials;
@@ -73,7 +74,7 @@ impl Worker {
     fn handshake(&self, head: &Head<'_>, dialect: Dialect) -> Result<Handshake, HandshakeRefusal> {
         // The echo endpoint takes whatever sub-protocol is offered first.
         let speaks = |name: &str| match dialect {
-            Dialect::Echo => true,
+            Dialect::Echo => !credentials::is_token(name),
             Dialect::Native | Dialect::Raw => name == credentials::PROTOCOL,
         };
         let accepted = handshake::accept(head, speaks)?;
@@ -215,6 +216,10 @@ impl Worker {
 
     /// Everybody who was asked said yes; true if the connection is a WebSocket now.
     fn let_in(&mut self, io: &mut ShardIo, slot: SlotId, entry: Entry) -> bool {
+        if self.is_revoked(&entry.known) {
+            self.turn_away(io, slot, &Turned::new(Status::Unauthorized, REVOKED));
+            return false;
+        }
         let is_unknown = self.wants_token(&entry);
         let Entry { endpoint, door, known, data, passes, mut early, .. } = entry;
         if let Some(conn) = io.conn(slot).filter(|_| !passes.is_empty()) {

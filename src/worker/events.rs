@@ -32,8 +32,8 @@ impl Worker {
     ) -> Option<Reply> {
         // Browsers leave the origin out where page and stream have the same.
         if let Err(refused) = self.shared.events_cors.admits(head, true) {
-            let foreign = (security::Kind::BadOrigin, security::Severity::Medium);
-            self.report(io, slot, foreign, "a stream", true);
+            let bad = (security::Kind::BadOrigin, security::Severity::Medium);
+            self.report(io, slot, bad, "a stream", true);
             return Some(Reply::Refused(Status::Forbidden, refused.to_string()));
         }
         let shared = self.shared.clone();
@@ -134,6 +134,7 @@ impl Worker {
                 Some((epoch, offset)) => Position { epoch: u64::from(epoch), offset },
                 None => Position::UNKNOWN,
             });
+            let since = self.recoverable(io, slot, channel.name(), None, since);
             // Whom a handler let in before cannot get any more what it missed.
             let at = self.local.find(channel.name(), channel.hash());
             let was_in = at.is_some_and(|at| io.conn(slot).is_some_and(|conn| conn.channels.contains(at)));

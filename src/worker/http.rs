@@ -7,14 +7,13 @@ use highper_wire::ws::Decoder;
 
 use super::api::JOBS_MAX;
 use super::close::Cause;
-use super::limits::Shut;
+use super::limits::{LIMITED, Shut};
 use super::{ShardIo, Worker};
 use crate::api::cors::Cors;
 use crate::api::{self, Resource, health};
 use crate::config::Config;
-use crate::conn::{Answer, Content, Http, Phase, Reply, Waiting};
+use crate::conn::{Answer, Caller, Content, Http, Phase, Reply, Waiting};
 use crate::page;
-use crate::security;
 
 /// What one request may cost, by the configuration.
 pub(super) fn limits(config: &Config) -> Limits {
@@ -261,9 +260,9 @@ impl Worker {
             Shut::Address => &mut self.counters.limited_addresses,
             Shut::User => &mut self.counters.limited_users,
         } += 1;
+        // A herd that comes back and a server that is full are nobody's attack.
         if matches!(shut, Shut::Address | Shut::User) {
-            let excess = (security::Kind::RateLimit, security::Severity::Low);
-            self.report(io, slot, excess, shut.message().trim_end(), true);
+            self.report(io, slot, LIMITED, shut.message().trim_end(), true);
         }
         let (least, more) = shut.retry_secs();
         let lot = self.shared.names.hash_of((slot.index(), io.now().as_nanos()));
@@ -320,11 +319,12 @@ fn take_reader(io: &mut ShardIo, slot: SlotId) -> Option<Reader> {
     }
 }
 
-/// Only the server API reads bodies; the others are passed over.
+/// Only the server API reads bodies, of those who may call it; the others are passed over.
 fn keep_body(io: &mut ShardIo, slot: SlotId, bytes: &[u8]) {
     let Some(conn) = io.conn(slot) else { return };
     if let Phase::Http(Http { backlog: Some(backlog), .. }) = &mut conn.phase
-        && backlog.answer.as_ref().is_some_and(|answer| matches!(answer.reply, Reply::Api(..)))
+        && let Some(Answer { reply: Reply::Api(_, Caller::Backend | Caller::Client(_)), .. }) =
+            &backlog.answer
     {
         backlog.body.extend_from_slice(bytes);
     }

@@ -11,7 +11,7 @@ use highper_wire::ws::CloseCode;
 
 use super::close::Cause;
 use super::entry::Turned;
-use super::limits::Rates;
+use super::limits::{LIMITED, Rates};
 use super::{ShardIo, Worker};
 use crate::api::cors::Rules;
 use crate::api::credentials;
@@ -20,11 +20,14 @@ use crate::conn::entry::{EARLY_BYTES_MAX, Known};
 use crate::conn::{Arriving, Expiry, Phase};
 use crate::handler::Error;
 use crate::limits::Verdict;
+use crate::message::Position;
 
 /// Beyond the codes of RFC 6455, below 3500 a client may come back: the token has expired.
 const EXPIRED: CloseCode = CloseCode::new(3005);
 /// The token is not valid, or was revoked: the same client need not come back with it.
 pub(super) const INVALID_TOKEN: CloseCode = CloseCode::new(3500);
+/// What whoever shows a revoked token is told.
+pub(super) const REVOKED: &str = "the token was revoked";
 /// The user has as many connections as it may; the same client need not come back soon.
 const CONNECTION_LIMIT: CloseCode = CloseCode::new(3504);
 /// The client never said who it is.
@@ -73,7 +76,10 @@ impl Worker {
 
     /// Who the token of a connection makes somebody.
     fn know(&mut self, io: &mut ShardIo, slot: SlotId, token: &str) -> Result<Known, TokenError> {
-        let claims = self.verify(io, slot, token)?;
+        let mut claims = self.verify(io, slot, token)?;
+        if !self.shared.config.jwt_verify_expiration {
+            claims.expires_at = None;
+        }
         let channels = claims.channels.clone();
         // The token of a channel opens no connection.
         let identity = Identity::of(claims).ok_or(TokenError::Purpose);
@@ -118,6 +124,7 @@ impl Worker {
         };
         let Arriving { known, id, early } = *arriving;
         let (code, reason) = match verdict {
+            Verdict::Admitted if self.is_revoked(&known) => (INVALID_TOKEN, REVOKED),
             Verdict::Admitted => {
                 self.tell_authenticated(io, slot, known.identity.as_deref(), id.as_deref());
                 self.settle_in(io, slot, endpoint, known);
@@ -130,6 +137,7 @@ impl Worker {
             }
             Verdict::Refused(_) => {
                 self.counters.limited_users += 1;
+                self.report(io, slot, LIMITED, "as many connections of the user as it may have", true);
                 (CONNECTION_LIMIT, "this user has as many connections as it may")
             }
             Verdict::TryAgain => (CloseCode::TRY_LATER, "the server is busy"),
@@ -189,22 +197,28 @@ impl Worker {
     /// The connection is somebody's from now on, until the token ends.
     pub(super) fn take_identity(&mut self, io: &mut ShardIo, slot: SlotId, identity: Box<Identity>) {
         let leeway = self.shared.config.jwt_leeway;
-        let until = identity.expires_at.map(|at| self.moment_of(io, at));
+        let until = identity.expires_at.map(|at| self.moment_of(io, at, leeway));
         let rules = Rates::of_token(&self.shared.config, identity.limits);
         let Some(conn) = io.conn(slot) else { return };
         let session = conn.session();
         session.rules = rules;
-        session.expiry = until.map(|at| Expiry::At(at + leeway));
+        session.expiry = until.map(Expiry::At);
         if let Some(info) = &identity.info {
             session.info = Some(Arc::from(info.as_bytes()));
         }
         session.identity = Some(identity);
     }
 
-    /// When this second since 1970 comes, by the clock that does not jump.
-    pub(super) fn moment_of(&self, io: &ShardIo, unix_secs: u64) -> Moment {
-        let left = unix_secs.saturating_mul(1000).saturating_sub((self.shared.unix_millis)());
-        io.now() + Duration::from_millis(left).min(EXPIRY_MAX)
+    /// When this second since 1970 has come everywhere, by the clock that does not jump, where clocks may differ by the
+    /// leeway.
+    pub(super) fn moment_of(&self, io: &ShardIo, unix_secs: u64, leeway: Duration) -> Moment {
+        io.now() + left(unix_secs, (self.shared.unix_millis)(), leeway)
+    }
+
+    /// Whether somebody was revoked while others were asked whether he may come in.
+    pub(super) fn is_revoked(&self, known: &Known) -> bool {
+        let is_since = |who: &Identity| self.revocations.is_revoked_since(&who.user, who.issued_at);
+        known.identity.as_deref().is_some_and(is_since)
     }
 
     /// An open connection is known now, or need not be: it joins what it must, and its handler is told.
@@ -213,15 +227,6 @@ impl Worker {
             websocket.is_unknown = false;
         }
         let user = known.identity.as_ref().map(|identity| identity.user.clone());
-        // It may have been revoked while others were asked whether it may come in.
-        let is_revoked = known
-            .identity
-            .as_ref()
-            .is_some_and(|identity| self.revocations.is_revoked_since(&identity.user, identity.issued_at));
-        if is_revoked {
-            self.end(io, slot, Cause::Asked(INVALID_TOKEN, "the token was revoked".into()));
-            return false;
-        }
         if let Some(identity) = known.identity {
             self.take_identity(io, slot, identity);
         }
@@ -276,8 +281,27 @@ impl Worker {
         channel: &str,
         ticket: Option<&Claims>,
     ) -> Result<(), Denied> {
-        let who = io.conn(slot).and_then(|conn| conn.identity());
-        self.may_identity(who, action, channel, ticket)
+        let Some(conn) = io.conn(slot) else { return Err(Denied::Closed) };
+        let rules = self.shared.config.namespaces.rules(channel);
+        if action != Action::Broadcast && matches!(conn.phase, Phase::Open(_)) && !rules.websocket {
+            return Err(Denied::Closed);
+        }
+        self.may_identity(conn.identity(), action, channel, ticket)
+    }
+
+    /// From where a connection gets what it missed in a channel: whoever may not read the history does not get it by
+    /// coming back, and is told of a gap. A private channel that it may join needs no more for that.
+    pub(super) fn recoverable(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        channel: &str,
+        ticket: Option<&Claims>,
+        since: Option<Position>,
+    ) -> Option<Position> {
+        let since = since?;
+        let is_denied = self.may(io, slot, Action::History, channel, ticket) == Err(Denied::Pattern);
+        Some(if is_denied { Position::UNKNOWN } else { since })
     }
 
     /// The same for somebody who has no connection that lasts.
@@ -337,5 +361,65 @@ impl Worker {
     }
 }
 
+/// How long a token is still good that ends at this second, where clocks may differ by the leeway.
+fn left(expires_at: u64, unix_millis: u64, leeway: Duration) -> Duration {
+    let end = Duration::from_secs(expires_at).saturating_add(leeway);
+    end.saturating_sub(Duration::from_millis(unix_millis)).min(EXPIRY_MAX)
+}
+
 /// Tokens that live longer are looked at again then.
 const EXPIRY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use highper_shards::driver::sim::Client;
+
+    use super::*;
+    use crate::auth;
+    use crate::config::{Bounds, Secret, Value};
+    use crate::worker::rig::{Rig, status};
+
+    #[test]
+    fn j10_who_is_revoked_while_others_are_asked_does_not_come_in() {
+        let mut waited = 0;
+        for seed in 0..8 {
+            let mut rig = Rig::new(seed, 4, 64, |config| {
+                config.auth_enabled = true;
+                config.rate_limit_enabled = true;
+                config.jwt_secret = Secret::parse("6f1c0a9d3b5e47f28a90c1d2e3f4a5b6c7d8", &Bounds::ANY);
+            });
+            let claims = r#"{"sub":"ann","exp":600,"iat":0}"#;
+            let token = auth::sign(&rig.shared.config, claims).unwrap();
+            let client: Client = rig.knock(&format!("/ws?token={token}"));
+            let is_asking = |worker: &Worker| worker.outstanding.iter().any(|out| *out > 0);
+            let mut asks = false;
+            rig.until("a question or an answer", |shards| {
+                asks = shards.iter_mut().any(|shard| is_asking(&shard.logic().worker));
+                asks || client.state().readable > 0
+            });
+            if asks {
+                rig.shards.iter_mut().for_each(|shard| shard.logic().worker.revocations.revoke("ann", 1));
+                let (head, _) = rig.answer(&client);
+                assert_eq!(status(&head), 401, "{head}");
+                assert_eq!(rig.sum(|worker| worker.open() as u64 + worker.counters.panics), 0);
+                waited += 1;
+            }
+        }
+        assert!(waited > 0, "nobody was asked");
+    }
+
+    #[test]
+    fn j9_the_leeway_is_given_once() {
+        const LEEWAY: Duration = Duration::from_secs(30);
+        for (expires_at, now_millis, millis) in [
+            (1000, 990_500, 39_500),
+            (1000, 1_000_000, 30_000),
+            (1000, 1_029_999, 1),
+            (1000, 1_031_000, 0),
+            (0, u64::MAX, 0),
+            (u64::MAX, 0, 365 * 24 * 3600 * 1000),
+        ] {
+            assert_eq!(left(expires_at, now_millis, LEEWAY), Duration::from_millis(millis), "{expires_at}");
+        }
+    }
+}

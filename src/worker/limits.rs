@@ -15,7 +15,7 @@ use crate::auth;
 use crate::config::Config;
 use crate::conn::Session;
 use crate::limits::{Bucket, Level, Meter, Overrun, Rate, Rules};
-use crate::security;
+use crate::security::{self, Severity};
 
 /// The rates of a shard; `None` is no limit.
 pub(super) struct Rates {
@@ -52,6 +52,9 @@ pub(super) enum Excess {
     Joins,
     Bytes,
 }
+
+/// What an event says of somebody who has as many connections as he may.
+pub(super) const LIMITED: (security::Kind, Severity) = (security::Kind::RateLimit, Severity::Low);
 
 /// After so many sockets beyond the ceiling a connection is refused before it has said anything. Those below may ask
 /// for health and the server API.
@@ -222,6 +225,32 @@ impl Worker {
         }
     }
 
+    /// A client sends so many messages, which publish so many bytes, as a call of the server API; false if they are
+    /// too many. What its connections may send, it may send by calls too.
+    pub(super) fn may_send_by_call(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        who: &auth::Identity,
+        (messages, bytes): (usize, usize),
+    ) -> bool {
+        if self.rates.sender.is_none() {
+            return true;
+        }
+        if let Some(conn) = io.conn(slot) {
+            // Each request of a connection may show another token.
+            conn.session().rules = Rates::of_token(&self.shared.config, who.limits);
+        }
+        let are_few = self.meter(io, slot, |meter, now, rules| meter.on_messages(now, rules, messages));
+        self.counters.limited_messages += u64::from(are_few.is_err());
+        let are_short = are_few.and_then(|()| {
+            let taken = self.meter(io, slot, |meter, now, rules| meter.on_publish(now, rules, bytes));
+            self.counters.limited_bytes += u64::from(taken.is_err());
+            taken
+        });
+        are_short.is_ok()
+    }
+
     /// A ping or pong came in; false if it is one too many and must be dropped.
     pub(super) fn may_control(&mut self, io: &mut ShardIo, slot: SlotId) -> bool {
         match self.meter(io, slot, |meter, now, rules| meter.on_control(now, rules)) {
@@ -290,7 +319,7 @@ impl Worker {
             self.tell(io, slot, |out| native::rate_limited(out, message, retry_in, id));
         }
         if is_last {
-            self.report(io, slot, (security::Kind::RateLimit, security::Severity::Medium), message, true);
+            self.report(io, slot, (security::Kind::RateLimit, Severity::Medium), message, true);
             self.end(io, slot, Cause::Limited);
         }
     }

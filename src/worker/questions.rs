@@ -2,6 +2,7 @@
 //! waits; `hooks` asks on threads of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use highper_shards::SlotId;
 use highper_wire::dialect::{ErrorCode, native};
@@ -230,7 +231,7 @@ impl Worker {
         info: Option<Arc<[u8]>>,
         expires_at: Option<u64>,
     ) -> Option<Pass> {
-        let until = expires_at.map(|at| self.moment_of(io, at));
+        let until = expires_at.map(|at| self.moment_of(io, at, Duration::ZERO));
         (info.is_some() || until.is_some()).then_some(Pass { channel, info, until })
     }
 

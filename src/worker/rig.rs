@@ -13,6 +13,7 @@ use highper_shards::{Limits, ListenerId, Logic, Origin, Shard, ShardId, SlotId};
 
 use super::{ShardIo, Shared, Worker};
 use crate::api::{Routes, cors};
+use crate::auth::Verifier;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::handler::{Endpoint, Transport};
@@ -56,7 +57,7 @@ impl Rig {
             pool: None,
             connections_max: config.max_connections.get().map(|most| most as usize),
             page: String::new(),
-            verifier: None,
+            verifier: config.auth_enabled.then(|| Verifier::new(&config).expect("there is a secret")),
             geo: None,
             hooks: None,
             webhooks: None,

@@ -14,7 +14,7 @@ pub use call::{Call, Publish, parse};
 pub use glob::matches;
 pub use job::{Job, Outcome};
 pub use refusal::Refusal;
-pub use rights::needs;
+pub use rights::{messages, needs, published};
 
 use highper_wire::http1::Head;
 

@@ -1,5 +1,5 @@
 //! What a client with a token must be allowed to for a call of the server API: the same questions that its commands
-//! would ask. Never answers them.
+//! would ask, and as how much it counts. Never answers them.
 
 use super::call::Call;
 use super::refusal::Refusal;
@@ -41,4 +41,45 @@ fn gather<'c>(call: &'c Call<'_>, needed: &mut Vec<(Action, &'c str)>) -> Result
         | Call::Info => return Err(Refusal::backends_only()),
     }
     Ok(())
+}
+
+/// Messages that a client would have sent for the same: a publication into several channels is one for each.
+pub fn messages(call: &Call<'_>) -> usize {
+    match call {
+        Call::Broadcast { channels, .. } => channels.len(),
+        Call::Batch(calls) | Call::Lines(calls) => calls.iter().map(messages).sum(),
+        Call::Publish { .. }
+        | Call::ToUsers { .. }
+        | Call::ToAll { .. }
+        | Call::History { .. }
+        | Call::HistoryRemove { .. }
+        | Call::Presence { .. }
+        | Call::PresenceStats { .. }
+        | Call::Subscribe { .. }
+        | Call::Unsubscribe { .. }
+        | Call::Disconnect { .. }
+        | Call::Revoke { .. }
+        | Call::Channels { .. }
+        | Call::Info => 1,
+    }
+}
+
+/// Bytes that a call publishes.
+pub fn published(call: &Call<'_>) -> usize {
+    match call {
+        Call::Publish { publish, .. } | Call::ToAll { publish } => publish.data.len(),
+        Call::Broadcast { channels, publish } => channels.len() * publish.data.len(),
+        Call::ToUsers { users, publish } => users.len() * publish.data.len(),
+        Call::Batch(calls) | Call::Lines(calls) => calls.iter().map(published).sum(),
+        Call::History { .. }
+        | Call::HistoryRemove { .. }
+        | Call::Presence { .. }
+        | Call::PresenceStats { .. }
+        | Call::Subscribe { .. }
+        | Call::Unsubscribe { .. }
+        | Call::Disconnect { .. }
+        | Call::Revoke { .. }
+        | Call::Channels { .. }
+        | Call::Info => 0,
+    }
 }
