@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use highper_shards::driver::Options;
 use highper_shards::{Close, Errno, Io, Limits};
-use world::{Event, Rig, World, echo, end, for_each_driver, say};
+use world::{Event, Internet, Rig, echo, end, for_each_driver, say};
 
 for_each_driver![
     a_connection_is_made_and_told,
@@ -23,7 +23,7 @@ fn connect(io: &mut Io<(), u64>, address: SocketAddr) -> highper_shards::SlotId 
     io.connect(address, None, ()).expect("there is a slot")
 }
 
-fn a_connection_is_made_and_told<W: World>() {
+fn a_connection_is_made_and_told<W: Internet>() {
     let mut rig = Rig::<W>::new(|io, event| match event {
         Event::Connected(slot, Ok(())) => say(io, *slot, b"ping"),
         Event::Bytes(slot, bytes) if bytes == b"ping" => say(io, *slot, b"pong"),
@@ -38,7 +38,7 @@ fn a_connection_is_made_and_told<W: World>() {
     assert_eq!(rig.events().iter().filter(connected).count(), 1);
 }
 
-fn what_was_written_before_it_was_made_is_sent<W: World>() {
+fn what_was_written_before_it_was_made_is_sent<W: Internet>() {
     let mut rig = Rig::<W>::new(echo);
     let address = rig.world.address();
     let slot = connect(rig.shard.io(), address);
@@ -48,7 +48,7 @@ fn what_was_written_before_it_was_made_is_sent<W: World>() {
     rig.until("arrived", |rig| rig.events().iter().any(arrived));
 }
 
-fn a_refused_connection_is_told_and_freed<W: World>() {
+fn a_refused_connection_is_told_and_freed<W: Internet>() {
     let mut rig = Rig::<W>::new(echo);
     let nowhere = rig.world.nowhere();
     let slot = connect(rig.shard.io(), nowhere);
@@ -56,7 +56,7 @@ fn a_refused_connection_is_told_and_freed<W: World>() {
     assert_eq!(rig.events(), [Event::Connected(slot, Err(Errno::CONNREFUSED))]);
 }
 
-fn a_connection_closed_before_it_was_made_is_never_heard_of<W: World>() {
+fn a_connection_closed_before_it_was_made_is_never_heard_of<W: Internet>() {
     for how in [Close::Now, Close::AfterFlush] {
         let mut rig = Rig::<W>::new(echo);
         let address = rig.world.address();
@@ -69,7 +69,7 @@ fn a_connection_closed_before_it_was_made_is_never_heard_of<W: World>() {
     }
 }
 
-fn a_shard_connects_while_it_accepts<W: World>() {
+fn a_shard_connects_while_it_accepts<W: Internet>() {
     let nowhere = std::cell::Cell::new(None);
     let nowhere = std::rc::Rc::new(nowhere);
     let known = std::rc::Rc::clone(&nowhere);
@@ -85,7 +85,7 @@ fn a_shard_connects_while_it_accepts<W: World>() {
     assert_eq!(rig.read(&mut client, 5), b"mine?");
 }
 
-fn a_full_table_refuses_the_connection<W: World>() {
+fn a_full_table_refuses_the_connection<W: Internet>() {
     let options = Options { sockets_max: 1, ..Options::default() };
     let mut rig = Rig::<W>::with(&options, Limits::default(), echo);
     let mut client = rig.connect();
@@ -97,7 +97,7 @@ fn a_full_table_refuses_the_connection<W: World>() {
     assert_eq!(rig.read(&mut client, 7), b"unmoved");
 }
 
-fn a_connection_asked_for_while_another_fails_is_made<W: World>() {
+fn a_connection_asked_for_while_another_fails_is_made<W: Internet>() {
     let options = Options { sockets_max: 1, ..Options::default() };
     let address = std::rc::Rc::new(std::cell::Cell::new(None));
     let known = std::rc::Rc::clone(&address);

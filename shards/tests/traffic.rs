@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use highper_shards::driver::{Driver, Options};
 use highper_shards::{Limits, SlotId};
-use world::{Event, Rig, World, echo, for_each_driver, pattern, say};
+use world::{Event, Internet, Rig, World, echo, for_each_driver, pattern, say};
 
 for_each_driver![
     who_comes_is_known_by_address,
@@ -23,7 +23,7 @@ for_each_driver![
     a_connection_that_rests_is_heard_again,
 ];
 
-fn who_comes_is_known_by_address<W: World>() {
+fn who_comes_is_known_by_address<W: Internet>() {
     let mut rig = Rig::<W>::new(|_, _| {});
     rig.world.listen_v6(&mut rig.shard);
     // Several in one turn, and more than io_uring accepts at once.

@@ -53,7 +53,7 @@ pub struct Buffer {
 /// How a socket waits for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receive {
-    /// The connection talks: receive again and again until told otherwise.
+    /// The connection talks: receive again and again until told otherwise, or, where a driver cannot, once.
     Stream,
     /// The connection rests: wait with as little kernel memory as possible, receive once, then ask again.
     Rest,
@@ -159,8 +159,8 @@ pub trait Driver {
     /// Stops accepting; connections accepted meanwhile still arrive, then `AcceptEnded`.
     fn cancel_accept(&mut self, listener: ListenerId);
 
-    /// Ties a socket of this driver to its slot. Called once, before any other operation on it.
-    fn adopt(&mut self, token: Token, socket: Socket);
+    /// Ties a socket that `listener` has accepted to its slot. Called once, before any other operation on it.
+    fn adopt(&mut self, token: Token, socket: Socket, listener: ListenerId);
 
     /// Makes a socket and connects it; ends with [`Completion::Connected`]. The socket is adopted already.
     fn connect(

@@ -55,7 +55,7 @@ impl<D: Driver, L: Logic> Shard<D, L> {
             return self.driver.discard(socket);
         };
         self.io.slots.fill(token, Entry::new(conn, socket, Tick::at(self.io.now)));
-        self.driver.adopt(token, socket);
+        self.driver.adopt(token, socket, listener);
         self.arm_receive(token, Receive::Stream);
         self.guard(slot, |logic, io| logic.on_open(io, slot));
     }

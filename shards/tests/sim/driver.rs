@@ -31,7 +31,7 @@ fn connected() -> (World, Sim, Client, Socket) {
     sim.arm_accept(listener);
     let client = world.connect(PORT);
     let [Completion::Accepted { socket, .. }] = turn(&world, &mut sim)[..] else { panic!("it is accepted") };
-    sim.adopt(TOKEN, socket);
+    sim.adopt(TOKEN, socket, listener);
     (world, sim, client, socket)
 }
 

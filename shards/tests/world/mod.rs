@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world has failed")]
 
 pub mod kernel;
+pub mod local;
 pub mod simulated;
 
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +40,25 @@ macro_rules! for_each_driver {
 }
 pub(crate) use for_each_driver;
 
+/// Runs each promise on the drivers of the kernel, with a socket file in place of TCP.
+macro_rules! for_each_driver_of_socket_files {
+    ($($promise:ident),* $(,)?) => {
+        mod epoll_file {
+            $(#[test]
+            fn $promise() {
+                super::$promise::<crate::world::local::Local<highper_shards::driver::epoll::Epoll>>();
+            })*
+        }
+        mod uring_file {
+            $(#[test]
+            fn $promise() {
+                super::$promise::<crate::world::local::Local<highper_shards::driver::uring::Uring>>();
+            })*
+        }
+    };
+}
+pub(crate) use for_each_driver_of_socket_files;
+
 /// A network with one listening shard, and peers who connect to it.
 pub trait World: Sized {
     /// The driver of its shards.
@@ -48,16 +68,8 @@ pub trait World: Sized {
 
     /// A shard that listens in a new world.
     fn build(options: &Options, limits: Limits, logic: Probe) -> (Self, Shard<Self::Driver, Probe>);
-    /// Where the shard listens.
-    fn address(&self) -> SocketAddr;
-    /// Where nobody listens.
-    fn nowhere(&self) -> SocketAddr;
     /// A peer connects; the shard may not have noticed yet.
     fn connect(&mut self) -> Self::Client;
-    /// Lets the shard listen on `::1` too.
-    fn listen_v6(&mut self, shard: &mut Shard<Self::Driver, Probe>);
-    /// A peer connects from this address of its own; over IPv6 only where the shard listens there.
-    fn connect_from(&mut self, from: IpAddr) -> Self::Client;
     /// Writes what the connection takes at once; returns how much that was.
     fn write(&mut self, client: &mut Self::Client, bytes: &[u8]) -> usize;
     /// Reads what has arrived, at most `len` bytes.
@@ -68,6 +80,18 @@ pub trait World: Sized {
     fn reset(&mut self, client: Self::Client);
     /// One turn of the shard; at most about a millisecond passes.
     fn turn(&mut self, shard: &mut Shard<Self::Driver, Probe>);
+}
+
+/// A network whose shards and peers have addresses of the internet.
+pub trait Internet: World {
+    /// Where the shard listens.
+    fn address(&self) -> SocketAddr;
+    /// Where nobody listens.
+    fn nowhere(&self) -> SocketAddr;
+    /// Lets the shard listen on `::1` too.
+    fn listen_v6(&mut self, shard: &mut Shard<Self::Driver, Probe>);
+    /// A peer connects from this address of its own; over IPv6 only where the shard listens there.
+    fn connect_from(&mut self, from: IpAddr) -> Self::Client;
 }
 
 /// What a peer finds when it reads.

@@ -8,7 +8,7 @@ use highper_shards::driver::{Options, Wait};
 use highper_shards::mesh::mesh;
 use highper_shards::{Limits, Shard, ShardId};
 
-use super::{Probe, Read, World};
+use super::{Internet, Probe, Read, World};
 
 pub struct Simulated {
     world: sim::World,
@@ -28,24 +28,8 @@ impl World for Simulated {
         (Self { world }, shard)
     }
 
-    fn address(&self) -> SocketAddr {
-        LISTENING
-    }
-
-    fn nowhere(&self) -> SocketAddr {
-        SocketAddr::new(LISTENING.ip(), LISTENING.port() + 1)
-    }
-
     fn connect(&mut self) -> Client {
         self.world.connect(LISTENING)
-    }
-
-    fn listen_v6(&mut self, shard: &mut Shard<Sim, Probe>) {
-        shard.listen(LISTENING_V6).unwrap();
-    }
-
-    fn connect_from(&mut self, from: IpAddr) -> Client {
-        self.world.connect_from(from, if from.is_ipv4() { LISTENING } else { LISTENING_V6 })
     }
 
     fn write(&mut self, client: &mut Client, bytes: &[u8]) -> usize {
@@ -82,6 +66,24 @@ impl World for Simulated {
             Wait::Forever => longest,
         });
         shard.wake().unwrap();
+    }
+}
+
+impl Internet for Simulated {
+    fn address(&self) -> SocketAddr {
+        LISTENING
+    }
+
+    fn nowhere(&self) -> SocketAddr {
+        SocketAddr::new(LISTENING.ip(), LISTENING.port() + 1)
+    }
+
+    fn listen_v6(&mut self, shard: &mut Shard<Sim, Probe>) {
+        shard.listen(LISTENING_V6).unwrap();
+    }
+
+    fn connect_from(&mut self, from: IpAddr) -> Client {
+        self.world.connect_from(from, if from.is_ipv4() { LISTENING } else { LISTENING_V6 })
     }
 }
 

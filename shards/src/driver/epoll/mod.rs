@@ -319,7 +319,7 @@ impl Driver for Epoll {
         }
     }
 
-    fn adopt(&mut self, token: Token, socket: Socket) {
+    fn adopt(&mut self, token: Token, socket: Socket, _listener: ListenerId) {
         let watched = self.watch(token, socket);
         let state = self.sockets.get_mut(socket).expect("a socket is open until it is closed");
         state.token = token;

@@ -231,7 +231,7 @@ impl Driver for Sim {
         self.world.kernel().cancel_accept(self.index, listener);
     }
 
-    fn adopt(&mut self, token: Token, socket: Socket) {
+    fn adopt(&mut self, token: Token, socket: Socket, _listener: ListenerId) {
         let mut kernel = self.world.kernel();
         let id = owned(&kernel, self.index, socket);
         let end = kernel.ends.get_mut(id).expect("it is owned");

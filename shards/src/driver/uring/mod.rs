@@ -29,7 +29,7 @@ pub use probe::{Features, Mode};
 use self::arrivals::Arrivals;
 use self::buffers::Buffers;
 use self::files::Files;
-use self::flight::{CLOSE, CONNECT, Flights, RECEIVE, REST};
+use self::flight::{CLOSE, CONNECT, Flights, ONCE, RECEIVE, REST};
 use self::operation::Operation;
 use self::setup::Ring;
 use super::{Buffer, Completion, Driver, DriverCounters, Options, Peers, Receive, Socket, Wait, Waker};
@@ -72,6 +72,8 @@ pub struct Uring {
 
 struct Listener {
     socket: OwnedFd,
+    /// It listens on a socket file, which all shards share.
+    is_file: bool,
     accepting: Accepting,
     arrivals: Arrivals,
 }
@@ -229,9 +231,9 @@ impl Driver for Uring {
     fn listen(&mut self, listener: OwnedFd) -> std::io::Result<ListenerId> {
         let id = u8::try_from(self.listeners.len())
             .map_err(|_| std::io::Error::other("a shard has at most 256 listeners"))?;
-        let is_shared = rustix::net::sockopt::socket_domain(&listener)? == AddressFamily::UNIX;
-        let arrivals = Arrivals::new(if is_shared { SHARED_ACCEPTS } else { ACCEPTS });
-        self.listeners.push(Listener { socket: listener, accepting: Accepting::Off, arrivals });
+        let is_file = rustix::net::sockopt::socket_domain(&listener)? == AddressFamily::UNIX;
+        let arrivals = Arrivals::new(if is_file { SHARED_ACCEPTS } else { ACCEPTS });
+        self.listeners.push(Listener { socket: listener, is_file, accepting: Accepting::Off, arrivals });
         Ok(ListenerId(id))
     }
 
@@ -252,8 +254,11 @@ impl Driver for Uring {
         }
     }
 
-    fn adopt(&mut self, token: Token, _socket: Socket) {
+    fn adopt(&mut self, token: Token, _socket: Socket, listener: ListenerId) {
         self.flights.begin(token);
+        if self.listeners.get(usize::from(listener.0)).is_some_and(|listener| listener.is_file) {
+            self.flights.set(token, ONCE);
+        }
     }
 
     fn connect(&mut self, token: Token, address: SocketAddr, from: Option<IpAddr>) -> Result<Socket, Errno> {

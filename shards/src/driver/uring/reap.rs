@@ -146,7 +146,7 @@ impl Uring {
             self.flights.clear(token, RECEIVE | CANCEL);
         }
         if let (Ok(len @ 1..), Some(id)) = (said.result, said.buffer) {
-            self.counters.rearmed += u64::from(!said.more);
+            self.counters.rearmed += u64::from(!said.more && !self.receives_once(token));
             let buffer = Buffer { id, len };
             return out.push(Completion::Received { token, buffer, armed: said.more });
         }

@@ -12,15 +12,16 @@ use rustix::net::addr::SocketAddrArg;
 
 use super::buffers::GROUP;
 use super::files::{self, descriptor};
-use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST, SHUTDOWN};
+use super::flight::{CANCEL, CLOSE, CONNECT, ONCE, RECEIVE, REST, SHUTDOWN};
 use super::operation::Operation;
 use super::{Accepting, FLUSH_ROUNDS, Uring};
 use crate::driver::{Completion, Receive, Socket, Wait};
 use crate::token::{ListenerId, ShardId, Token};
 use crate::tx::Frame;
 
-/// Flags of a receive, in the field the kernel shares with I/O priorities: again and again, and poll first,
-/// because an empty buffer pool would end a receive that did not.
+/// Flags of a receive, in the field the kernel shares with I/O priorities: again and again; wait first, receive then.
+/// A multishot receive receives first: one that waits first and finds bytes never looks at what stands behind them, and
+/// a reset that was there before wakes nobody. In return one that finds the pool empty ends at once.
 const POLL_FIRST: u16 = 1;
 const MULTISHOT: u16 = 1 << 1;
 
@@ -75,8 +76,9 @@ impl Uring {
     pub(super) fn push_receive(&mut self, token: Token, socket: Socket, how: Receive) {
         let (entry, operation, flag) = match how {
             Receive::Stream => {
+                let is_once = self.receives_once(token);
                 let entry = opcode::Recv::new(descriptor(socket), std::ptr::null_mut(), 0)
-                    .ioprio(MULTISHOT | POLL_FIRST)
+                    .ioprio(if is_once { POLL_FIRST } else { MULTISHOT })
                     .buf_group(GROUP)
                     .build()
                     .flags(squeue::Flags::BUFFER_SELECT);
@@ -91,6 +93,11 @@ impl Uring {
         let entry = self.files.address(entry).user_data(operation.of(token));
         // SAFETY: the entry points to no memory; buffers come from the registered ring.
         unsafe { self.push(&entry) };
+    }
+
+    /// Whether a receive of this socket is meant to end with the first bytes.
+    pub(super) fn receives_once(&self, token: Token) -> bool {
+        self.flights.get(token).is_some_and(|flight| flight.has(ONCE))
     }
 
     pub(super) fn push_cancel_receive(&mut self, token: Token) {

@@ -51,7 +51,7 @@ impl Bench {
     fn accept(&mut self, token: Token) -> (TcpStream, Socket) {
         let client = TcpStream::connect(self.address).unwrap();
         let socket = self.until(accepted);
-        self.driver.adopt(token, socket);
+        self.driver.adopt(token, socket, self.listener);
         (client, socket)
     }
 
@@ -245,7 +245,7 @@ fn a_full_table_leaves_new_connections_in_the_backlog() {
     bench.driver.arm_accept(bench.listener);
     let socket = bench.until(accepted);
     let token = Token { index: 0, generation: 1 };
-    bench.driver.adopt(token, socket);
+    bench.driver.adopt(token, socket, bench.listener);
     bench.driver.arm_receive(token, socket, Receive::Stream);
     waiting.write_all(b"patient").unwrap();
     assert_eq!(bench.until(received).1, 7, "who waited in the backlog is served");
