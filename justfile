@@ -65,3 +65,7 @@ env-example:
 # A minute of canaries on compressed connections.
 soak-canaries:
     cargo test --release --test canaries -- --ignored --nocapture
+
+# How long a well-behaved client waits beside every attack: at most 50 ms, on a machine with two cores to spare.
+bystander:
+    cargo test --release --test bystander -- --ignored --nocapture

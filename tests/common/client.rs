@@ -10,7 +10,8 @@ use highper_realtime::CloseCode;
 use highper_shards::Moment;
 use highper_wire::ws::handshake::{Key, client};
 use highper_wire::ws::{Decoder, Event, Input, Kind, Role, Rules, Scratch, encoder};
-use rustix::net::{self, sockopt};
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, sockopt};
 use serde_json::Value;
 
 /// How long anything that must happen may take on a machine that does other things too.
@@ -194,6 +195,23 @@ impl Client {
                 Filled::Bytes => {}
                 Filled::End => return Some(Received::End),
                 Filled::Nothing => return None,
+            }
+        }
+    }
+
+    /// The next frame or the end, if it has come already.
+    pub fn now(&mut self) -> Option<Received> {
+        loop {
+            if let Some(event) = self.decode() {
+                return Some(event);
+            }
+            let mut buffer = [0; 16 * 1024];
+            match net::recv(&self.stream, &mut buffer, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return Some(Received::End),
+                Ok((_, len)) => self.received.extend_from_slice(&buffer[..len]),
+                Err(Errno::WOULDBLOCK) => return None,
+                Err(Errno::CONNRESET | Errno::PIPE) => return Some(Received::End),
+                Err(error) => panic!("receiving failed: {error}"),
             }
         }
     }

@@ -5,7 +5,8 @@ use highper_realtime::auth;
 use highper_realtime::config::{Bounds, Config, Secret, Value as _};
 use serde_json::Value;
 
-const SECRET: &str = "6f1c0a9d3b5e47f28a90c1d2e3f4a5b6c7d8";
+/// The secret it signs with.
+pub const SECRET: &str = "6f1c0a9d3b5e47f28a90c1d2e3f4a5b6c7d8";
 
 /// Clients must prove who they are.
 pub fn with_auth(config: &mut Config) {
