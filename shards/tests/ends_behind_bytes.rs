@@ -4,6 +4,9 @@
 
 mod world;
 
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use highper_shards::driver::Options;
@@ -11,7 +14,8 @@ use highper_shards::driver::epoll::Epoll;
 use highper_shards::driver::uring::Uring;
 use highper_shards::logic::End;
 use highper_shards::{Errno, Limits};
-use world::kernel::Kernel;
+use world::kernel::{Kernel, KernelDriver};
+use world::local::Local;
 use world::{Event, Rig, World, for_each_driver, for_each_driver_of_socket_files, pattern, say};
 
 for_each_driver![
@@ -42,17 +46,41 @@ fn who_is_gone_before_it_is_accepted_is_heard() {
     a_reset_behind_the_first_bytes_is_heard::<Kernel<Uring>>();
 }
 
+/// No turn decides here what stands behind what.
+#[test]
+fn ends_that_race_with_their_bytes_are_heard() {
+    race::<Epoll>();
+    race::<Uring>();
+}
+
+fn race<D: KernelDriver>() {
+    let mut rig = Rig::<Local<D>>::new(|_, _| {});
+    let path = rig.world.path.clone();
+    std::thread::scope(|scope| {
+        let clients = scope.spawn(|| {
+            for len in SIZES.iter().cycle().take(SIZES.len() * ROUNDS) {
+                let mut client = UnixStream::connect(&path).unwrap();
+                client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                client.write_all(&pattern(*len)).unwrap();
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(client.read(&mut [0]).expect("its end was heard"), 0);
+            }
+        });
+        rig.until("left by all", |_| clients.is_finished());
+    });
+    let ends = rig.events().iter().filter(|event| matches!(event, Event::Ended(_, End::Eof))).count();
+    assert_eq!(ends, SIZES.len() * ROUNDS);
+}
+
 /// Around one receive buffer and around several.
 const SIZES: [usize; 6] = [1, 100, 8191, 8192, 8193, 5 * 8192];
 
-/// How often each size is tried; more in the environment for who doubts.
-fn rounds() -> usize {
-    std::env::var("ROUNDS").map_or(20, |rounds| rounds.parse().unwrap())
-}
+/// How often each size is tried.
+const ROUNDS: usize = 20;
 
 fn an_end_behind_the_first_bytes_is_heard<W: World>() {
     let mut rig = Rig::<W>::new(|_, _| {});
-    for _ in 0..rounds() {
+    for _ in 0..ROUNDS {
         for len in SIZES {
             let mut client = rig.world.connect();
             assert_eq!(rig.world.write(&mut client, &pattern(len)), len);
@@ -64,7 +92,7 @@ fn an_end_behind_the_first_bytes_is_heard<W: World>() {
 
 fn an_end_behind_later_bytes_is_heard<W: World>() {
     let mut rig = Rig::<W>::new(|_, _| {});
-    for _ in 0..rounds() {
+    for _ in 0..ROUNDS {
         for len in SIZES {
             let mut client = rig.connect();
             rig.world.write(&mut client, b"first");
@@ -78,7 +106,7 @@ fn an_end_behind_later_bytes_is_heard<W: World>() {
 
 fn an_end_that_comes_in_the_next_turn_is_heard<W: World>() {
     let mut rig = Rig::<W>::new(|_, _| {});
-    for _ in 0..rounds() {
+    for _ in 0..ROUNDS {
         for (turns, len) in (0..3).zip(SIZES) {
             let mut client = rig.world.connect();
             (0..turns).for_each(|_| rig.turn());
@@ -132,7 +160,7 @@ fn a_reset_behind_bytes_is_heard<W: World>() {
             say(io, *slot, b"welcome");
         }
     });
-    for _ in 0..rounds() {
+    for _ in 0..ROUNDS {
         for len in SIZES {
             let sent = rig.shard.io().counters().bytes_out + 7;
             let mut client = rig.world.connect();
@@ -146,7 +174,7 @@ fn a_reset_behind_bytes_is_heard<W: World>() {
 
 fn a_reset_behind_the_first_bytes_is_heard<W: World>() {
     let mut rig = Rig::<W>::new(|_, _| {});
-    for _ in 0..rounds() {
+    for _ in 0..ROUNDS {
         for (turns, len) in (0..6).zip(SIZES) {
             let mut client = rig.world.connect();
             (0..turns).for_each(|_| rig.turn());
@@ -159,7 +187,7 @@ fn a_reset_behind_the_first_bytes_is_heard<W: World>() {
 
 fn an_end_of_both_sides_behind_bytes_is_heard<W: World>() {
     let mut rig = Rig::<W>::new(|_, _| {});
-    for _ in 0..rounds() {
+    for _ in 0..ROUNDS {
         for (turns, len) in (0..6).zip(SIZES) {
             let mut client = rig.world.connect();
             (0..turns).for_each(|_| rig.turn());

@@ -15,7 +15,7 @@ use super::kernel::{self, KernelDriver};
 use super::{Probe, Read, World};
 
 pub struct Local<D> {
-    path: PathBuf,
+    pub path: PathBuf,
     driver: PhantomData<D>,
 }
 

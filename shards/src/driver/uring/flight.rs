@@ -46,8 +46,10 @@ pub(super) const SHUTDOWN: u32 = 1 << 29;
 /// Receives of this socket are one-shot. A multishot receive waits for the next wake-up once the kernel has told it that
 /// no byte is left, and the kernel counts bytes: it tells so of a socket file with an end behind its last byte, too
 /// (since Linux 6.17; of TCP it does not). If the end woke it together with the bytes, nothing does any more (until
-/// 7.0 and its backports, axboe/liburing#1549). A receive that is armed looks anew.
+/// 7.0 and its backports, axboe/liburing#1549). What is armed looks anew.
 pub(super) const ONCE: u32 = 1 << 30;
+/// More was there than a one-shot receive took: the next one is multishot, and cancelled once nothing is left.
+pub(super) const BURST: u32 = 1 << 31;
 
 impl Flight {
     const NOTHING: Self = Self { word: 0, send: NONE };

@@ -46,6 +46,8 @@ pub struct Uring {
     files: Files,
     flights: Flights,
     listeners: Vec<Listener>,
+    /// One of them is a socket file.
+    listens_on_files: bool,
     /// Addresses of connects that are queued but not submitted.
     #[expect(
         clippy::vec_box,
@@ -135,6 +137,7 @@ impl Uring {
             files,
             flights: Flights::new(),
             listeners: Vec::new(),
+            listens_on_files: false,
             addresses: Vec::new(),
             installing: Box::new(-1),
             installed: None,
@@ -232,6 +235,7 @@ impl Driver for Uring {
         let id = u8::try_from(self.listeners.len())
             .map_err(|_| std::io::Error::other("a shard has at most 256 listeners"))?;
         let is_file = rustix::net::sockopt::socket_domain(&listener)? == AddressFamily::UNIX;
+        self.listens_on_files |= is_file;
         let arrivals = Arrivals::new(if is_file { SHARED_ACCEPTS } else { ACCEPTS });
         self.listeners.push(Listener { socket: listener, is_file, accepting: Accepting::Off, arrivals });
         Ok(ListenerId(id))

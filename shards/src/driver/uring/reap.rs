@@ -7,7 +7,7 @@ use io_uring::cqueue;
 use rustix::io::Errno;
 
 use super::files;
-use super::flight::{CANCEL, CLOSE, CONNECT, RECEIVE, REST, SHUTDOWN};
+use super::flight::{BURST, CANCEL, CLOSE, CONNECT, ONCE, RECEIVE, REST, SHUTDOWN};
 use super::operation::Operation;
 use super::{Accepting, Uring};
 use crate::driver::{Buffer, Completion, ReceiveEnd};
@@ -22,6 +22,8 @@ struct Said {
     buffer: Option<u16>,
     /// The operation goes on.
     more: bool,
+    /// Bytes are left in the socket.
+    is_left: bool,
 }
 
 impl Uring {
@@ -37,6 +39,7 @@ impl Uring {
                     result: u32::try_from(result).map_err(|_| Errno::from_raw_os_error(-result)),
                     buffer: cqueue::buffer_select(flags),
                     more: cqueue::more(flags),
+                    is_left: cqueue::sock_nonempty(flags),
                 };
                 if let Some((operation, token)) = Operation::parse(entry.user_data()) {
                     self.said(operation, token, said, completions);
@@ -146,7 +149,9 @@ impl Uring {
             self.flights.clear(token, RECEIVE | CANCEL);
         }
         if let (Ok(len @ 1..), Some(id)) = (said.result, said.buffer) {
-            self.counters.rearmed += u64::from(!said.more && !self.receives_once(token));
+            if !said.more || (self.listens_on_files && !said.is_left) {
+                self.taken(token, &said);
+            }
             let buffer = Buffer { id, len };
             return out.push(Completion::Received { token, buffer, armed: said.more });
         }
@@ -167,6 +172,21 @@ impl Uring {
             Err(error) => ReceiveEnd::Failed(error),
         };
         out.push(Completion::ReceiveEnded { token, end });
+    }
+
+    /// Bytes were received, and either the receive has ended with them or they were the last for now.
+    fn taken(&mut self, token: Token, said: &Said) {
+        let Some(flight) = self.flights.get(token) else { return };
+        match (flight.has(ONCE), said.more) {
+            (true, true) if !flight.has(CANCEL) => {
+                // An end may stand behind them, of which this receive will never hear: the next one does.
+                self.flights.set(token, CANCEL);
+                self.again.push((Operation::CancelReceive, token));
+            }
+            (true, false) if said.is_left => self.flights.set(token, BURST),
+            (true, _) | (false, true) => {}
+            (false, false) => self.counters.rearmed += 1,
+        }
     }
 
     /// A cancel found nothing: the operation is done and its completion is on its way, or the kernel holds it

@@ -12,7 +12,7 @@ use rustix::net::addr::SocketAddrArg;
 
 use super::buffers::GROUP;
 use super::files::{self, descriptor};
-use super::flight::{CANCEL, CLOSE, CONNECT, ONCE, RECEIVE, REST, SHUTDOWN};
+use super::flight::{BURST, CANCEL, CLOSE, CONNECT, ONCE, RECEIVE, REST, SHUTDOWN};
 use super::operation::Operation;
 use super::{Accepting, FLUSH_ROUNDS, Uring};
 use crate::driver::{Completion, Receive, Socket, Wait};
@@ -77,6 +77,7 @@ impl Uring {
         let (entry, operation, flag) = match how {
             Receive::Stream => {
                 let is_once = self.receives_once(token);
+                self.flights.clear(token, BURST);
                 let entry = opcode::Recv::new(descriptor(socket), std::ptr::null_mut(), 0)
                     .ioprio(if is_once { POLL_FIRST } else { MULTISHOT })
                     .buf_group(GROUP)
@@ -95,9 +96,9 @@ impl Uring {
         unsafe { self.push(&entry) };
     }
 
-    /// Whether a receive of this socket is meant to end with the first bytes.
-    pub(super) fn receives_once(&self, token: Token) -> bool {
-        self.flights.get(token).is_some_and(|flight| flight.has(ONCE))
+    /// Whether the next receive of this socket is meant to end with the first bytes.
+    fn receives_once(&self, token: Token) -> bool {
+        self.flights.get(token).is_some_and(|flight| flight.has(ONCE) && !flight.has(BURST))
     }
 
     pub(super) fn push_cancel_receive(&mut self, token: Token) {
