@@ -241,7 +241,8 @@ fn bodies_of_those_who_may_not_call_take_no_memory() {
     // Every shard has read them once it answers what came later.
     (0..20).for_each(|_| later());
     let grown = process.resident().saturating_sub(before);
-    assert!(grown < 8 << 20, "60 bodies take {grown} bytes");
+    // What the shards receive into is touched for the first time.
+    assert!(grown < 60 * body.len() / 2, "60 bodies take {grown} bytes");
 }
 
 /// The id of an event at this place.

@@ -421,3 +421,9 @@ fn j10_what_was_revoked_stays_revoked_also_when_it_is_forgotten() {
     revoked.revoke("old", 110);
     assert_eq!(revoked.len(), 3, "what is below the floor needs no room");
 }
+
+#[test]
+fn j20_no_crate_computes_with_private_rsa_keys() {
+    let lock = include_str!("../Cargo.lock");
+    assert!(lock.contains("name = \"aws-lc-rs\"") && !lock.contains("name = \"rsa\""));
+}

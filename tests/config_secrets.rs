@@ -37,7 +37,7 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn no_secret_appears_in_printed_configuration_debug_or_warnings() {
+fn r8_no_secret_appears_in_printed_configuration_debug_or_warnings() {
     for row in ROWS.iter().filter(|row| row.secret) {
         let loaded = load(&[(row.name, STRONG)]).unwrap();
         let printed = [print::print_config(&loaded), format!("{loaded:?}"), format!("{:?}", loaded.config)];
@@ -123,7 +123,7 @@ fn a_file_that_cannot_be_read_is_told_and_a_secret_put_there_by_mistake_is_not()
 }
 
 #[test]
-fn a_secret_on_the_command_line_is_refused_with_what_to_use() {
+fn r8_a_secret_on_the_command_line_is_refused_with_what_to_use() {
     let errors = error_lines(Sources::new().flag("--set", "jwt_secret", STRONG));
     assert!(errors[0].starts_with("REALTIME_JWT_SECRET (--set): "), "{errors:?}");
     assert!(errors[0].ends_with("use REALTIME_JWT_SECRET_FILE"), "{errors:?}");

@@ -38,7 +38,7 @@ fn refused(server: &TestServer, target: &str, fields: &str) -> Answer {
 }
 
 #[test]
-fn a_stream_begins_with_its_head_and_retry() {
+fn s5_a_stream_is_neither_kept_nor_changed_on_its_way() {
     each_driver(|driver| {
         let server = server(driver);
         let mut stream = Stream::open(server.address(), "/sse?channel=news");

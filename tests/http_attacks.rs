@@ -306,6 +306,25 @@ fn h10_an_absolute_target_is_routed_by_its_path_and_nobody_is_called() {
 }
 
 #[test]
+fn r7_the_page_is_in_no_frame_and_no_get_changes_anything() {
+    each_driver(|driver| {
+        let server = server(driver);
+        let mut client = Client::connect(server.address());
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+        let page = client.answer();
+        let policy = field(&page.head, "content-security-policy").unwrap_or_default();
+        for rule in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(rule), "{policy}");
+        }
+        assert_eq!(field(&page.head, "x-content-type-options"), Some("nosniff"));
+        for method in ["publish", "disconnect", "revoke", "history_remove", "batch", ""] {
+            client.send(format!("GET /api/{method}?user=ann HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+            assert_eq!(client.answer().status, 405, "{method}");
+        }
+    });
+}
+
+#[test]
 fn keep_alive_and_pipelining_work() {
     each_driver(|driver| {
         let server = server(driver);

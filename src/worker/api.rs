@@ -17,7 +17,7 @@ use super::{ShardIo, Worker};
 use crate::api;
 use crate::api::cors::Cors;
 use crate::api::server::{self, Call, Job, Outcome, Publish, Refusal};
-use crate::auth::Identity;
+use crate::auth::{self, Denied, Identity};
 use crate::conn::entry::Known;
 use crate::conn::{Backlog, Caller, Content, Http, Phase, Reply, Waiting};
 use crate::hub::local::LocalChannel;
@@ -80,8 +80,16 @@ impl Worker {
     /// Whether a client may make this call.
     fn permit_call(&self, who: &Identity, call: &Call<'_>) -> Result<(), Refusal> {
         for (action, channel) in server::needs(call)? {
-            self.may_identity(Some(who), action, channel, None)
-                .map_err(|denied| Refusal::denied(channel, denied))?;
+            let may = match action {
+                // Nobody can be asked for a look: only who was let in on a connection has it.
+                auth::Action::Subscribe if self.asks_about(channel) => Err(Denied::Closed),
+                auth::Action::Subscribe
+                | auth::Action::Publish
+                | auth::Action::Presence
+                | auth::Action::History
+                | auth::Action::Broadcast => self.may_identity(Some(who), action, channel, None),
+            };
+            may.map_err(|denied| Refusal::denied(channel, denied))?;
         }
         Ok(())
     }

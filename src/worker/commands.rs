@@ -135,7 +135,7 @@ impl Worker {
         may.is_err()
     }
 
-    fn deny(&mut self, io: &mut ShardIo, slot: SlotId, denied: Denied, id: Option<&[u8]>) {
+    pub(super) fn deny(&mut self, io: &mut ShardIo, slot: SlotId, denied: Denied, id: Option<&[u8]>) {
         let code = match denied {
             Denied::Anonymous | Denied::NeedsToken => ErrorCode::Unauthorized,
             Denied::Reserved | Denied::Closed | Denied::Pattern | Denied::OtherUsers => ErrorCode::Forbidden,

@@ -12,7 +12,7 @@ use highper_wire::ws::CloseCode;
 use super::close::Cause;
 use super::entry::{Turned, take_entry};
 use super::{ShardIo, Worker};
-use crate::auth::{Identity, Permissions};
+use crate::auth::{Action, Identity, Permissions};
 use crate::conn::Pass;
 use crate::conn::entry::{Door, Entry, Known};
 use crate::handler::Transport;
@@ -200,6 +200,10 @@ impl Worker {
     ) {
         match verdict {
             SubscribeVerdict::Accept { info, expires_at } => {
+                // The client may have come with a newer token meanwhile, which allows less.
+                if let Err(denied) = self.may(io, slot, Action::Subscribe, &name, None) {
+                    return self.deny(io, slot, denied, id);
+                }
                 let pass = self.pass(io, name.clone(), info, expires_at);
                 if let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) {
                     conn.session().set_pass(&name, pass);

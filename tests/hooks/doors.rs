@@ -223,3 +223,66 @@ fn a_stream_opens_when_every_channel_is_allowed() {
         stream.joined(1);
     });
 }
+
+#[test]
+fn j18_what_the_backend_is_asked_about_no_call_shows_without_it() {
+    each_driver(|driver| {
+        let backend = Backend::start();
+        let server = server(driver, &backend, |config| {
+            with_auth(config);
+            config.hook_connect = None;
+            config.hook_subscribe = backend.url("", "/subscribe");
+            let rules = ChannelRules {
+                subscribe_hook: true,
+                presence: true,
+                history_size: 10,
+                ..ChannelRules::default()
+            };
+            config.namespaces.insert("ask:", rules).unwrap();
+        });
+        let ann = token(json!({"sub": "ann", "exp": in_secs(60)}));
+        for (method, channel, expected) in [
+            ("history", "ask:room", 403),
+            ("presence", "ask:room", 403),
+            ("presence_stats", "ask:room", 403),
+            ("presence", "room", 200),
+        ] {
+            let body = json!({"channel": channel}).to_string();
+            let mut client = Client::connect(server.address());
+            client.send(
+                format!(
+                    "POST /api/{method} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {ann}\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .as_bytes(),
+            );
+            assert_eq!(client.answer().status, expected, "{method} {channel}");
+        }
+        assert!(backend.waiting().is_none());
+    });
+}
+
+#[test]
+fn j18_who_may_no_more_when_the_backend_answers_does_not_join() {
+    each_driver(|driver| {
+        let backend = Backend::start();
+        let server = server(driver, &backend, |config| {
+            with_auth(config);
+            config.hook_connect = None;
+            config.hook_subscribe = backend.url("", "/subscribe");
+            let rules = ChannelRules { subscribe_hook: true, ..ChannelRules::default() };
+            config.namespaces.insert("ask:", rules).unwrap();
+        });
+        let ann = |more: Value| token(json!({"sub": "ann", "exp": in_secs(60), "permissions": more}));
+        let mut client = knock(&server, &format!("/ws?token={}", ann(json!({}))), "");
+        assert_eq!((status(&client.head()), &client.json()["type"]), (101, &json!("welcome")));
+        let join = json!({"type": "join", "channel": "ask:room", "id": 1});
+        client.text(&join.to_string());
+        let question = backend.next();
+        let fewer = ann(json!({"subscribe": ["free"]}));
+        assert_eq!(told(&mut client, &json!({"type": "refresh", "token": fewer, "id": 2})), "ok");
+        question.answer(200, r#"{"result":{}}"#);
+        assert_eq!(answer_to(&mut client, &join), "forbidden");
+    });
+}
