@@ -113,10 +113,10 @@ def peers(folder):
         Guarded("limits", base, LIMITS),
         Guarded("monitoring", base, WATCH),
         Guarded("all", base, {**LIMITS, **WATCH}, hs256),
-        Guarded("all, messages read", base, {**LIMITS, **READ}, hs256),
+        Guarded("all and messages", base, {**LIMITS, **READ}, hs256),
         Guarded("EdDSA", base, {}, eddsa, connect),
         Guarded("RS256", base, {}, rs256, connect),
-        Guarded("HS256, a user each", base, {}, many, connect),
+        Guarded("HS256 for 16000 users", base, {}, many, connect),
     ]
 
 
