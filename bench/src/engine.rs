@@ -62,6 +62,7 @@ impl Engine {
                     address: common.url.address,
                     host: common.url.host.clone(),
                     path: common.url.path.clone(),
+                    tokens: common.token.clone(),
                     sources: common.source_addresses(connections),
                     in_flight: share(common.in_flight.get(), count, shard).max(1),
                     timeout: common.timeout,

@@ -48,6 +48,8 @@ pub struct Generator<S: Scenario> {
     started: u32,
     finished: u32,
     announced: u32,
+    /// Handshakes that were asked for.
+    asked: usize,
     drain_until: Option<Moment>,
     stopped: bool,
 }
@@ -75,6 +77,7 @@ impl<S: Scenario> Generator<S> {
             started: 0,
             finished: 0,
             announced: 0,
+            asked: 0,
             drain_until: None,
             stopped: false,
         }
@@ -321,8 +324,12 @@ impl<S: Scenario> Logic for Generator<S> {
             Speaks::WebSocket { path } => {
                 conn.stage = Stage::Upgrading(ClientReader::new(handshake_key()));
                 let path = path.as_deref().unwrap_or(&self.plan.path);
+                let token = self.plan.tokens.authorization(self.asked);
+                self.asked += 1;
+                let token = token.map(|token| ("Authorization", token));
                 out.write_last(|bytes| {
-                    write_request(bytes, &self.plan.host, path, &handshake_key(), None, None, &[])
+                    let more = token.as_slice();
+                    write_request(bytes, &self.plan.host, path, &handshake_key(), None, None, more)
                 });
             }
             Speaks::Bytes { .. } => {

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -60,6 +61,10 @@ pub struct Common {
     /// How long a handshake or an answer may take: a number with s, ms or m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
     pub timeout: Duration,
+    /// Token sent as Authorization: Bearer with WebSocket handshakes and for event streams; @FILE has one in each
+    /// line, which connections take in turn.
+    #[arg(long, value_name = "TOKEN|@FILE", default_value = "", hide_default_value = true, value_parser = Tokens::parse)]
+    pub token: Tokens,
     /// Also write the figures as JSON: a file, or - for standard output instead of the table.
     #[arg(long, value_name = "FILE")]
     pub json: Option<String>,
@@ -279,6 +284,10 @@ pub enum Closing {
     Keep,
 }
 
+/// What connections prove who they are with: values of Authorization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens(Arc<[String]>);
+
 /// A server to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -340,6 +349,25 @@ impl Common {
         let needed = connections.div_ceil(SOURCE_CONNECTIONS_MAX).min(250) as u8;
         let count = self.sources.unwrap_or(needed);
         (count > 1).then(|| (1..=count).map(|last| Ipv4Addr::new(127, 0, 0, last)).collect())
+    }
+}
+
+impl Tokens {
+    /// One token, or @ and a file of them; nothing is none.
+    fn parse(raw: &str) -> Result<Self, String> {
+        let text = match raw.strip_prefix('@') {
+            Some(file) => std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?,
+            None => raw.to_owned(),
+        };
+        if !text.lines().all(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err("expected printable ASCII characters without space".to_owned());
+        }
+        Ok(Self(text.lines().map(|token| format!("Bearer {token}")).collect()))
+    }
+
+    /// The value of Authorization for the connection with this number, if there are tokens.
+    pub fn authorization(&self, number: usize) -> Option<&str> {
+        self.0.get(number % self.0.len().max(1)).map(String::as_str)
     }
 }
 
@@ -422,6 +450,8 @@ mod tests {
             ("connect --close never", "--close"),
             ("connect --driver iocp", "--driver"),
             ("connect --sources 0", "--sources"),
+            ("connect --token a\tb", "--token"),
+            ("connect --token @/nowhere/at/all", "--token"),
         ] {
             let text = refused(arguments);
             assert!(text.contains(option), "{arguments}: {text}");
@@ -441,6 +471,14 @@ mod tests {
         assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:9001", "/a?b=c"));
         let target = Target::parse("ws://[::1]").unwrap();
         assert_eq!((target.path.as_str(), target.address.port()), ("/", 80));
+    }
+
+    #[test]
+    fn connections_take_tokens_in_turn() {
+        let tokens = Tokens::parse("one\ntwo\n").unwrap();
+        let shown: Vec<_> = (0..3).map(|number| tokens.authorization(number)).collect();
+        assert_eq!(shown, [Some("Bearer one"), Some("Bearer two"), Some("Bearer one")]);
+        assert_eq!(Tokens::parse("").unwrap().authorization(5), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use highper_shards::{Io, Moment, SlotId};
 
 use crate::generator::Conn;
 use crate::measure::Tally;
+use crate::options::Tokens;
 
 /// What a shard of the generator does with its open connections.
 pub trait Scenario: Sized {
@@ -211,6 +212,8 @@ pub struct Plan {
     pub host: String,
     /// The path.
     pub path: String,
+    /// What connections prove who they are with.
+    pub tokens: Tokens,
     /// Addresses to connect from, in turn.
     pub sources: Option<Vec<Ipv4Addr>>,
     /// Handshakes under way at once.

@@ -54,11 +54,16 @@ fn serve(stream: TcpStream, fault: Fault, hub: &Hub) {
     stream.set_nodelay(true).unwrap();
     let callback = |request: &Request, response: Response| {
         path = request.uri().path().to_owned();
+        let shown = request.headers().get("Authorization").and_then(|shown| shown.to_str().ok());
+        if path == "/guarded" && shown != Some("Bearer open.sesame") {
+            let refused = Response::builder().status(401).body(None);
+            return Err(refused.unwrap());
+        }
         Ok(response)
     };
     let Ok(socket) = tungstenite::accept_hdr(stream, callback) else { return };
     match path.as_str() {
-        "/echo" => echo(socket, fault),
+        "/echo" | "/guarded" => echo(socket, fault),
         "/topic" => hub.subscribers.lock().unwrap().push(socket),
         "/publish" => publish(socket, fault, hub, |text| text),
         _ => native(socket, fault, hub),
@@ -220,6 +225,23 @@ fn connect_counts_the_handshakes_it_was_asked_for() {
 }
 
 #[test]
+fn a_token_opens_what_is_closed_without() {
+    let arguments = "--count 20 --before 0 --timeout 1s";
+    let token = std::env::temp_dir().join(format!("realtime-bench-{}", std::process::id()));
+    std::fs::write(&token, "open.sesame\n").unwrap();
+    for token in ["open.sesame", &format!("@{}", token.display())] {
+        let arguments = format!("{arguments} --token {token}");
+        let (code, figures) = figures(Fault::None, "connect", "/guarded", &arguments);
+        assert_eq!((code, count(&figures, "handshakes")), (0, 20), "{token}: {figures}");
+    }
+    std::fs::remove_file(&token).unwrap();
+    let output = bench(&format!("connect {arguments} --url {}/guarded", server(Fault::None)));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("answered 401"), "{words}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn a_server_that_is_not_there_is_said_in_words() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = bench(&format!("echo --url ws://{closed}/"));
@@ -234,6 +256,7 @@ fn a_bad_argument_names_its_option_and_exits_with_two() {
         ("echo --size x", "--size"),
         ("echo --server-pid 4294967295", "--server-pid"),
         ("fanout --connections 1 --shards 2", "--shards"),
+        ("connect --token @/nowhere/at/all", "--token"),
     ] {
         let output = bench(&format!("{arguments} --url {}/echo", server(Fault::None)));
         let words = String::from_utf8(output.stderr).unwrap();

@@ -10,8 +10,11 @@ use highper_shards::Moment;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     units: u64,
-    period: Duration,
+    /// Nanoseconds.
+    period: u64,
     burst: u64,
+    /// The time in which a burst comes back, in nanoseconds.
+    burst_time: u64,
 }
 
 /// What one sender has used of a [`Rate`]. The default is full: a whole burst may be taken.
@@ -30,7 +33,8 @@ impl Rate {
     /// `units` in each `period` on average, `burst` at once. None of the three may be zero.
     pub fn new(units: u64, period: Duration, burst: u64) -> Self {
         assert!(units > 0 && !period.is_zero() && burst > 0, "a rate that lets nothing pass is no rate");
-        Self { units, period, burst }
+        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        Self { units, period, burst, burst_time: time_of(burst, units, period) }
     }
 
     /// What may be taken at once.
@@ -38,10 +42,20 @@ impl Rate {
         self.burst
     }
 
-    /// The time in which so many units come back, rounded up to nanoseconds; at most 584 years.
-    fn time_of(&self, units: u64) -> u64 {
-        let nanos = (u128::from(units)).saturating_mul(self.period.as_nanos()).div_ceil(self.units.into());
-        u64::try_from(nanos).unwrap_or(u64::MAX)
+    fn time_of(&self, cost: u64) -> u64 {
+        time_of(cost, self.units, self.period)
+    }
+}
+
+/// The time in which `cost` units come back, rounded up to nanoseconds; at most 584 years.
+fn time_of(cost: u64, units: u64, period: u64) -> u64 {
+    match cost.checked_mul(period) {
+        Some(product) => product.div_ceil(units),
+        None => {
+            // Dear, but no message costs so much.
+            let nanos = (u128::from(cost) * u128::from(period)).div_ceil(units.into());
+            u64::try_from(nanos).unwrap_or(u64::MAX)
+        }
     }
 }
 
@@ -52,13 +66,14 @@ impl Bucket {
     /// The time after which the same would be given, if nothing else is taken meanwhile; nothing is taken now.
     pub fn take(&mut self, now: Moment, rate: &Rate, cost: u64) -> Result<(), Duration> {
         let missing = self.full_at.since(now);
-        let needed = Duration::from_nanos(rate.time_of(cost.min(rate.burst)));
-        let burst = Duration::from_nanos(rate.time_of(rate.burst));
+        let (time, burst) = (rate.time_of(cost), Duration::from_nanos(rate.burst_time));
+        // A burst comes back in no less time than a part of it.
+        let needed = Duration::from_nanos(time.min(rate.burst_time));
         let over = missing.saturating_add(needed).saturating_sub(burst);
         if !over.is_zero() {
             return Err(over);
         }
-        self.full_at = self.full_at.max(now) + Duration::from_nanos(rate.time_of(cost));
+        self.full_at = self.full_at.max(now) + Duration::from_nanos(time);
         Ok(())
     }
 }
@@ -180,6 +195,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_product_beyond_64_bits_is_counted_as_well() {
+        // 400 million × 60 s are 2.4 × 10^19 ns, more than 64 bits hold.
+        let units = 400_000_000;
+        let (rate, mut bucket) = (Rate::new(units, 60 * SECOND, units), Bucket::default());
+        assert_eq!(bucket.take(at(0), &rate, units), Ok(()));
+        assert_eq!(bucket.take(at(0), &rate, 1), Err(Duration::from_nanos(150)));
+        assert_eq!(bucket.take(at(0), &rate, units), Err(60 * SECOND));
+        assert_eq!(bucket.take(at(60_000_000_000), &rate, units), Ok(()));
     }
 
     #[test]

@@ -47,6 +47,9 @@ pub struct Conn {
 pub fn run(options: &options::Publish) -> Result<Report, RunError> {
     let connections = options.connections.get();
     let shape = Arc::new(Shape::new(options));
+    if options.common.token.authorization(0).is_some() {
+        return Err(RunError::Option("--token: publications show the key of --api-key".into()));
+    }
     let engine = Engine::start(&options.common, connections, move |_| Publish {
         shape: Arc::clone(&shape),
         slots: Vec::new(),

@@ -14,7 +14,7 @@ use super::{RunError, load};
 use crate::client::response::{Answers, Part, Reader};
 use crate::engine::Engine;
 use crate::measure::Sequence;
-use crate::options::{self, Format, Target};
+use crate::options::{self, Format, Target, Tokens};
 use crate::report::Report;
 use crate::seam::{BenchIo, Dial, Peer, Scenario, Step, Window};
 
@@ -24,11 +24,14 @@ pub struct Sse {
     delivery: Delivery,
     /// Publications without an answer.
     unanswered: u64,
+    /// Streams that were asked for.
+    asked: usize,
 }
 
 /// What every shard knows of the messages.
 struct Shape {
     subscribe_to: Target,
+    tokens: Tokens,
     publish_to: Target,
     format: Format,
     publication: Publication,
@@ -60,6 +63,7 @@ pub fn run(options: &options::Sse) -> Result<Report, RunError> {
     let language = &options.language;
     let shape = Arc::new(Shape {
         subscribe_to: options.common.url.clone(),
+        tokens: options.common.token.clone(),
         publish_to: options.publish_url.clone(),
         format: language.publish_format,
         publication: Publication::new(language, &options.publish_url, &language.channel, size),
@@ -74,6 +78,7 @@ pub fn run(options: &options::Sse) -> Result<Report, RunError> {
         delivery: Delivery::new(shape.stamp, shard, shards, subscribers, pace),
         shape: Arc::clone(&shape),
         unanswered: 0,
+        asked: 0,
     })?;
     engine.open_with_one_more(subscribers)?;
     let measured = load(engine, &options.common, &options.window)?;
@@ -147,11 +152,13 @@ impl Scenario for Sse {
             Conn::Subscriber(_) => {
                 self.delivery.subscriber_opened(slot);
                 let Target { path, host, .. } = &self.shape.subscribe_to;
+                let token = self.shape.tokens.authorization(self.asked);
+                self.asked += 1;
+                let token = token.map_or_else(String::new, |token| format!("Authorization: {token}\r\n"));
+                let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{token}");
                 out.write_last(|bytes| {
-                    bytes.extend_from_slice(
-                        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n")
-                            .as_bytes(),
-                    );
+                    bytes.extend_from_slice(head.as_bytes());
+                    bytes.extend_from_slice(b"Accept: text/event-stream\r\n\r\n");
                 });
                 Step::Go
             }
