@@ -138,6 +138,13 @@ impl Running {
         if let Some(warning) = self.warning() {
             tracing::warn!("{warning}");
         }
+        let capacity = self.capacity();
+        if let Some(most) = self.config().max_connections.get().filter(|most| *most > capacity.connections) {
+            let (room, bound) = (capacity.connections, &capacity.bound);
+            tracing::warn!(
+                "REALTIME_MAX_CONNECTIONS={most} is more than the host can take: {room}, bounded by {bound}"
+            );
+        }
         for line in self.summary().lines() {
             tracing::info!("{line}");
         }

@@ -159,7 +159,7 @@ fn the_dotenv_files_of_the_php_library_load() {
 
 #[test]
 fn combinations_that_are_not_wise_bring_advice() {
-    let cases: [(&[(&str, &str)], &str); 9] = [
+    let cases: [(&[(&str, &str)], &str); 10] = [
         (
             &[("WEBSOCKET_MAX_FRAME_SIZE", "20M")],
             "WEBSOCKET_MAX_FRAME_SIZE=20M (environment): no frame gets that long",
@@ -183,6 +183,10 @@ fn combinations_that_are_not_wise_bring_advice() {
         (
             &[("REALTIME_PROXY_PROTOCOL", "1")],
             "REALTIME_PROXY_PROTOCOL=true (environment): nobody is believed",
+        ),
+        (
+            &[("REALTIME_RATE_LIMIT_BURST", "5")],
+            "REALTIME_RATE_LIMIT_BURST=5 (environment): has no effect without REALTIME_RATE_LIMIT_ENABLED=true",
         ),
         (&[("REALTIME_BEHIND_PROXY", "1")], "REALTIME_BEHIND_PROXY=true (environment): nobody is believed"),
         (

@@ -16,6 +16,7 @@ pub(super) fn run(loaded: &mut Loaded, broken: &[bool], errors: &mut Vec<ConfigE
     findings.cores();
     findings.authentication();
     findings.tokens();
+    findings.rates();
     findings.proxies();
     findings.backends();
     findings.countries();
@@ -201,6 +202,20 @@ impl Findings<'_> {
             if secret.as_ref().is_some_and(|secret| is_weak(secret, SECRET_BYTES_MIN)) {
                 let expected = format!("at least {SECRET_BYTES_MIN} bytes that are in no documentation");
                 self.refuse_unless_relaxed(field, expected);
+            }
+        }
+    }
+
+    /// A rate that somebody has set and nobody is held to.
+    fn rates(&mut self) {
+        if self.loaded.config.rate_limit_enabled || self.is_broken("rate_limit_enabled") {
+            return;
+        }
+        let plain = super::Config::default();
+        for row in super::ROWS.iter().filter(|row| row.field.starts_with("rate_limit_")) {
+            let is_changed = row.show(&self.loaded.config) != row.show(&plain);
+            if self.loaded.origins.is_set(row.field) && is_changed {
+                self.advise(row.field, "has no effect without REALTIME_RATE_LIMIT_ENABLED=true".to_owned());
             }
         }
     }

@@ -110,7 +110,11 @@ pub const ATTACKS: &[Attack] = &[
 const PLAIN: Attack =
     Attack { name: "", what: "", variables: &[], descriptors: None, least: 0, run: nothing };
 
-fn nothing(_: &Field) {}
+fn nothing(field: &Field) {
+    while field.goes_on() {
+        drip_pause();
+    }
+}
 
 /// A pause between drops, cut short by nothing.
 fn drip_pause() {

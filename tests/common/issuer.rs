@@ -16,7 +16,11 @@ pub fn with_auth(config: &mut Config) {
 
 /// A token of these claims, signed with HS256.
 pub fn token(claims: Value) -> String {
-    let mut config = Config::default();
-    with_auth(&mut config);
+    token_by(SECRET, claims)
+}
+
+/// The same, signed with this secret.
+pub fn token_by(secret: &str, claims: Value) -> String {
+    let config = Config { jwt_secret: Secret::parse(secret, &Bounds::ANY), ..Config::default() };
     auth::sign(&config, &claims.to_string()).expect("the secret is one for HS256")
 }

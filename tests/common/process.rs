@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,6 +33,15 @@ impl Process {
         let mut command = Command::new("/bin/sh");
         let script = format!("ulimit -n {descriptors} && exec \"$0\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_realtime")]);
+        Self::run(command, variables)
+    }
+
+    /// The same from a file of variables, `.env`; the variables beside it beat it.
+    pub fn from_file(file: &Path, variables: &[(&str, &str)], descriptors: Option<u32>) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let limit = descriptors.map(|count| format!("ulimit -n {count} && ")).unwrap_or_default();
+        let script = format!("{limit}exec \"$0\" --env-file \"$1\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_realtime")]).arg(file);
         Self::run(command, variables)
     }
 
