@@ -1,9 +1,11 @@
 //! Log lines: for people on a terminal, JSON elsewhere, to the standard output. Each is one line whatever it tells,
 //! and what clients can cause is written only so often. Never holds payloads.
 
+mod writer;
+
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{IsTerminal, stdout};
+use std::io::{self, IsTerminal, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use highper_shards::Moment;
@@ -15,11 +17,23 @@ use tracing_subscriber::fmt::format::{self, FormatEvent, FormatFields, JsonField
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::{Config, LogLevel};
+use writer::Queue;
+pub use writer::Rest;
 
-/// Sends the log of this process to the standard output. A log that an embedder has started already is kept.
-pub fn start(config: &Config) {
-    let logs = tracing_subscriber::fmt().with_max_level(filter(config));
-    let started = match stdout().is_terminal() {
+/// Sends the log of this process to the standard output. A log that an embedder has started already is kept. What it
+/// returns is dropped at the end of the process: it waits for the last lines.
+///
+/// # Errors
+/// The system gives no thread for it.
+pub fn start(config: &Config) -> io::Result<Rest> {
+    let is_terminal = stdout().is_terminal();
+    let lost_line = move |lost: u64| match is_terminal {
+        true => format!("{lost} lines of the log were lost: it was not read in time\n"),
+        false => format!("{{\"level\":\"WARN\",\"message\":\"log lines lost\",\"lost\":{lost}}}\n"),
+    };
+    let (queue, rest) = Queue::start(stdout(), lost_line)?;
+    let logs = tracing_subscriber::fmt().with_max_level(filter(config)).with_writer(queue);
+    let started = match is_terminal {
         true => tracing::subscriber::set_global_default(logs.event_format(text()).finish()),
         false => {
             let logs = logs.fmt_fields(JsonFields::new()).event_format(json());
@@ -29,6 +43,7 @@ pub fn start(config: &Config) {
     if started.is_err() {
         tracing::debug!("the log was started before; it is kept");
     }
+    Ok(rest)
 }
 
 fn filter(config: &Config) -> LevelFilter {

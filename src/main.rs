@@ -13,9 +13,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(loaded: Loaded) -> Result<(), ServeError> {
-    logs::start(&loaded.config);
+    let log = logs::start(&loaded.config)
+        .map_err(|source| ServeError::System { what: "start the thread that writes the log", source })?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Server::new(loaded.config).run()
+    let served = Server::new(loaded.config).run();
+    drop(log);
+    served
 }

@@ -76,6 +76,7 @@ const OWNERS: [(&str, &[&str]); 31] = [
             "src/auth/fetcher.rs",
             "src/control.rs",
             "src/hooks/",
+            "src/logs/",
             "src/message/",
             "src/pool.rs",
             "src/running.rs",
@@ -105,7 +106,7 @@ const OWNERS: [(&str, &[&str]); 31] = [
     ("signal_hook", &["src/signals.rs"]),
     ("subtle", &["src/api/server/mod.rs"]),
     ("toml", &["src/config/file.rs"]),
-    ("tracing_subscriber", &["src/logs.rs"]),
+    ("tracing_subscriber", &["src/logs.rs", "src/logs/"]),
     ("ureq", &["src/auth/fetcher.rs", "src/outbound.rs"]),
     ("tungstenite", &["wire/tests/", "bench/tests/", "bench/src/client/template.rs", "tests/"]),
 ];
