@@ -308,6 +308,8 @@ fn private_channels_and_those_of_users_are_for_whom_they_are() {
             (join("$vault", Some(&expired)), "unauthorized"),
             (join("$vault", Some(&ann())), "unauthorized"),
             (join("$vault", Some(&ticket("ann", "$vault"))), "ok"),
+            (join("room", Some(&ticket("ann", "$other"))), "unauthorized"),
+            (join("room", Some(&ann())), "unauthorized"),
             (join("dialog#ann,bob", None), "ok"),
             (join("dialog#bob,ann", None), "ok"),
             (join("dialog#bob", None), "forbidden"),
@@ -337,6 +339,19 @@ fn anonymous_clients_do_what_the_setting_says() {
             assert_eq!(stream_status(&server, "/sse?channel=room", ""), 200);
             assert_eq!(stream_status(&server, "/sse?channel=$vault", ""), 401);
         }
+    });
+}
+
+#[test]
+fn j9_a_subscription_ends_with_the_token_of_its_channel() {
+    each_driver_at_once(|driver| {
+        let server = server(driver, |config| config.jwt_leeway = Duration::ZERO);
+        let mut client = opened(&server, &format!("/ws?token={}", ann()));
+        let ticket = token(json!({"sub": "ann", "channel": "$vault", "exp": in_secs(2)}));
+        let join = json!({"type": "join", "channel": "$vault", "token": ticket, "id": 1});
+        assert_eq!(told(&mut client, join), "ok");
+        assert_eq!(client.json(), json!({"type": "left", "channel": "$vault"}));
+        client.join("room");
     });
 }
 

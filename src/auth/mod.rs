@@ -14,7 +14,7 @@ mod verifier;
 pub use claims::{BadClaims, Claims, Limits, Pattern, Permissions};
 pub use fetcher::Fetcher;
 pub use jwks::{BadKeySet, KeyId, KeySet};
-pub use permit::{Action, Denied, Identity, Policy, permit};
+pub use permit::{Action, Denied, Identity, Policy, is_for, permit};
 pub use revoked::{Revocations, USERS_MAX};
 pub use signing::{random_secret, sign};
 pub use verifier::{TOKEN_BYTES_MAX, TokenError, Verifier};

@@ -230,7 +230,8 @@ fn is_listed(channel: &str, user: &str, policy: &Policy) -> bool {
     }
 }
 
-fn is_for(ticket: &Claims, channel: &str, user: &str) -> bool {
+/// Whether the verified token of a channel is for this channel and this user.
+pub fn is_for(ticket: &Claims, channel: &str, user: &str) -> bool {
     ticket.channel.as_deref() == Some(channel) && *ticket.user == *user
 }
 

@@ -64,7 +64,8 @@ fn run(queue: &Receiver<Item>, out: &mut impl Write, lost: &AtomicU64, lost_line
             Item::Line(line) => drop(out.write_all(&line)),
             Item::Flush(done) => {
                 drop(out.flush());
-                drop(done.try_send(()));
+                // Whoever waited may have given up.
+                let _ = done.try_send(());
             }
         }
         if queue.is_empty() {

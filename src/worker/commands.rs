@@ -12,7 +12,7 @@ use super::close::Cause;
 use super::identity::INVALID_TOKEN;
 use super::websocket::Room;
 use super::{ShardIo, Worker};
-use crate::auth::{Action, Denied};
+use crate::auth::{Action, Denied, is_for};
 use crate::handler::Error;
 use crate::message::{Position, Publication, Purpose, Question, Receipt};
 
@@ -99,6 +99,12 @@ impl Worker {
                 return self.refuse_command(io, slot, ErrorCode::Unauthorized, &error.to_string(), id);
             }
         };
+        // A token of something else must not pass for the backend's word on this channel.
+        let user = io.conn(slot).and_then(|conn| conn.identity()).map_or("", |who| &who.user);
+        if ticket.as_ref().is_some_and(|ticket| !is_for(ticket, name, user)) {
+            let message = "the token is of another channel or user";
+            return self.refuse_command(io, slot, ErrorCode::Unauthorized, message, id);
+        }
         let rules = self.shared.config.namespaces.rules(name);
         let may = match rules.websocket {
             true => self.may(io, slot, Action::Subscribe, name, ticket.as_ref()),
@@ -112,6 +118,9 @@ impl Worker {
         // A ticket is the backend's word already.
         if ticket.is_none() && self.asks_about(name) {
             return self.ask_subscribe(io, slot, name, since, id);
+        }
+        if let Some(ticket) = ticket {
+            self.keep_pass(io, slot, name, ticket);
         }
         let channel = self.channel(name);
         if let Err(error) = self.join(io, slot, &channel, id, since) {

@@ -12,7 +12,7 @@ use highper_wire::ws::CloseCode;
 use super::close::Cause;
 use super::entry::{Turned, take_entry};
 use super::{ShardIo, Worker};
-use crate::auth::{Action, Identity, Permissions};
+use crate::auth::{Action, Claims, Identity, Permissions};
 use crate::conn::Pass;
 use crate::conn::entry::{Door, Entry, Known};
 use crate::handler::Transport;
@@ -157,7 +157,10 @@ impl Worker {
                     None => unavailable(),
                 }
             }
-            ConnectVerdict::Refuse { message, .. } => Turned::new(Status::Forbidden, message),
+            ConnectVerdict::Refuse { message, .. } => {
+                self.auth_failed(io, slot, "the backend refused the connection");
+                Turned::new(Status::Forbidden, message)
+            }
             ConnectVerdict::Unavailable => unavailable(),
         };
         self.turn_away(io, slot, &turned);
@@ -237,6 +240,18 @@ impl Worker {
     ) -> Option<Pass> {
         let until = expires_at.map(|at| self.moment_of(io, at, Duration::ZERO));
         (info.is_some() || until.is_some()).then_some(Pass { channel, info, until })
+    }
+
+    /// A subscription ends with the token of its channel, and shows what that says.
+    pub(super) fn keep_pass(&mut self, io: &mut ShardIo, slot: SlotId, name: &str, ticket: Claims) {
+        let expires_at = ticket.expires_at.filter(|_| self.shared.config.jwt_verify_expiration);
+        let until = expires_at.map(|at| self.moment_of(io, at, self.shared.config.jwt_leeway));
+        let info = ticket.info.map(|info| Arc::from(info.as_bytes()));
+        let pass = (info.is_some() || until.is_some()).then(|| Pass { channel: name.into(), info, until });
+        if let Some(conn) = io.conn(slot).filter(|conn| conn.is_open()) {
+            conn.session().set_pass(name, pass);
+        }
+        self.schedule(io, slot);
     }
 
     /// Ends subscriptions whose time is over; the client is told, and may join again.
