@@ -74,9 +74,6 @@ impl Detector {
 
     /// The worst thing about a text message: strings of its JSON, or all of it if it is none.
     pub fn message(&mut self, now: Moment, text: &[u8]) -> Option<Finding> {
-        if !Marks::of(text).any(Marks::QUOTE.or(Marks::ANGLE).or(Marks::SQL)) {
-            return None;
-        }
         self.budget.begin(now);
         if !matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'"')) {
             let text = &text[..text.len().min(MESSAGE_STRING_BYTES_MAX)];
