@@ -5,7 +5,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{Builder, JoinHandle};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -16,9 +17,8 @@ const END_WITHIN: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 /// A running server process.
 pub struct Process {
     child: Child,
-    log: BufReader<ChildStdout>,
-    /// What it has logged until it listened.
-    started: String,
+    /// Reads what it logs, as a supervisor does: a server whose log nobody takes waits for whoever should.
+    log: Option<JoinHandle<String>>,
     address: SocketAddr,
 }
 
@@ -66,7 +66,11 @@ impl Process {
                 break address.parse().expect("an address follows");
             }
         };
-        Self { child, log, started, address }
+        let read = Builder::new().name("log".to_owned()).spawn(move || {
+            log.read_to_string(&mut started).expect("it writes text");
+            started
+        });
+        Self { child, log: Some(read.expect("a thread can be started")), address }
     }
 
     /// Where it listens.
@@ -93,8 +97,12 @@ impl Process {
     /// Stops it and returns everything it has logged.
     pub fn log(mut self) -> String {
         self.stop();
-        self.log.read_to_string(&mut self.started).expect("it writes text");
-        std::mem::take(&mut self.started)
+        self.logged()
+    }
+
+    /// What it has logged, once it has ended.
+    fn logged(&mut self) -> String {
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
     }
 
     /// Bytes of its memory that are resident.
@@ -116,9 +124,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let log = self.logged();
         if std::thread::panicking() {
-            let _ = self.log.read_to_string(&mut self.started);
-            println!("log of the server:\n{}", self.started);
+            println!("log of the server:\n{log}");
         }
     }
 }
