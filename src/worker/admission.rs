@@ -17,7 +17,12 @@ impl Worker {
     /// Counts a connection for each of these subjects, unless one has as many as its limit. The verdict is known now
     /// if this shard is home of all of them or a lane is full; else `None`, and [`Worker::admitted`] is called with
     /// it, unless the connection ends before. Asking again before that makes the first question void.
-    pub(super) fn admit(&mut self, io: &mut ShardIo, slot: SlotId, wanted: &[(Subject, u32)]) -> Option<Verdict> {
+    pub(super) fn admit(
+        &mut self,
+        io: &mut ShardIo,
+        slot: SlotId,
+        wanted: &[(Subject, u32)],
+    ) -> Option<Verdict> {
         let holder = &mut io.conn(slot)?.session().holder;
         let round = holder.begin();
         // First all are asked, then answered: a round is decided by its last answer.
